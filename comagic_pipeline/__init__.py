@@ -1,0 +1,1 @@
+"""CoMagic (UIS) call tracking in your own SQL warehouse."""
