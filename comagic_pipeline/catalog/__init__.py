@@ -1,0 +1,145 @@
+"""What the Data API offers, as data: methods, their columns, types, keys and time columns.
+
+`methods.json` and `protocol.json` are the written specification of the API, unchanged. This module reads the first
+into typed objects; request columns, decoding, warehouse tables, Dagster column schemas and docs derive from them.
+No HTTP, no SQL, no Dagster here.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Any
+
+
+class ColumnType(StrEnum):
+    """What a column holds, after the documentation's own confusions are sorted out."""
+
+    INTEGER = "integer"
+    DECIMAL = "decimal"
+    TEXT = "text"
+    BOOLEAN = "boolean"
+    TIMESTAMP = "timestamp"
+    DATE = "date"
+    JSON = "json"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a method's rows; `filterable` and `sortable` say what a request may do with it."""
+
+    name: str
+    type: ColumnType
+    description: str
+    filterable: bool
+    sortable: bool
+
+
+@dataclass(frozen=True)
+class Method:
+    """A `get.*` method: what it is called, what its rows are and how they can be asked for.
+
+    `table` is the object of the method and the name of its raw table. `key` tells rows of one account apart.
+    `time_column` is the column that a period applies to. `max_days` is the longest period of a request in days where
+    the documentation gives one of its own; the general limit is 3 months. `parameters` are the names that a request
+    may carry.
+    """
+
+    name: str
+    table: str
+    group: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    time_column: str | None
+    max_days: int | None
+    parameters: frozenset[str]
+
+    @property
+    def has_period(self) -> bool:
+        """True for a report: a request names its first and last moment."""
+        return "date_from" in self.parameters
+
+    @property
+    def is_time_sortable(self) -> bool:
+        """True when answers can be ordered by the time column."""
+        return any(column.name == self.time_column and column.sortable for column in self.columns)
+
+    def column(self, name: str) -> Column:
+        """The column of that name; raises KeyError when the method has none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+
+# "number" covers ids, counts and money in the documentation. These hold fractions; every other number is whole.
+_DECIMAL_COLUMNS = frozenset(
+    {
+        "bonuses_charge", "cost_per_minute", "cost_ratio", "cost_sum", "costs", "daily_budget", "deal_revenue",
+        "dt_ratio", "employee_raiting", "employee_rating", "last_answered_employee_rating", "rating", "revenue",
+        "sale_cost", "total_charge", "weekly_budget",
+    }
+)  # fmt: skip
+
+
+@cache
+def methods() -> Mapping[str, Method]:
+    """Every method of the catalog by its API name, in the order of the specification."""
+    text = resources.files(__package__).joinpath("methods.json").read_text(encoding="utf-8")
+    return MappingProxyType({entry["name"]: _method(entry) for entry in json.loads(text)["methods"]})
+
+
+@cache
+def tables() -> Mapping[str, Method]:
+    """Every method of the catalog by the name of its raw table."""
+    return MappingProxyType({method.table: method for method in methods().values()})
+
+
+def _method(entry: dict[str, Any]) -> Method:
+    columns = tuple(_column(field) for field in entry["fields"])
+    names = {column.name for column in columns}
+    hints = entry["loader_hints"]
+    return Method(
+        name=entry["name"],
+        table=entry["name"].removeprefix("get."),
+        group=entry["group"],
+        description=entry["description"],
+        columns=columns,
+        # A few keys of the specification name values of the request ("window"): those are not columns.
+        key=tuple(name for name in hints["primary_key"] if name in names),
+        time_column=hints["time_field"],
+        max_days=(entry["date_window"] or {}).get("max_days"),
+        parameters=frozenset(parameter["name"] for parameter in entry["params"]),
+    )
+
+
+def _column(field: dict[str, Any]) -> Column:
+    return Column(
+        name=field["name"],
+        type=_type(field),
+        description=field["description"],
+        filterable=bool(field["filter"]),
+        sortable=bool(field["sort"]),
+    )
+
+
+def _type(field: dict[str, Any]) -> ColumnType:
+    match field["type"]:
+        case "number" if field["name"].endswith("phone_number"):
+            return ColumnType.TEXT  # clients see strings where the table says number (protocol.json, phones)
+        case "number":
+            return ColumnType.DECIMAL if field["name"] in _DECIMAL_COLUMNS else ColumnType.INTEGER
+        case "string" | "enum":
+            return ColumnType.DECIMAL if field["name"] in _DECIMAL_COLUMNS else ColumnType.TEXT
+        case "boolean":
+            return ColumnType.BOOLEAN
+        case "iso8601":
+            return ColumnType.DATE if field.get("format") == "YYYY-MM-DD" else ColumnType.TIMESTAMP
+        case "array" | "object":
+            return ColumnType.JSON
+        case other:
+            raise ValueError(f"methods.json: column {field['name']} has the unknown type {other!r}")
