@@ -1,0 +1,68 @@
+"""One page of a query: filter, sort, cut. Reads no more days of the world than the page needs."""
+
+from dataclasses import dataclass
+from itertools import chain
+from random import Random
+from typing import Any
+
+from comagic_pipeline.sandbox.parameters import Order, Query
+from comagic_pipeline.sandbox.specification import Method, Row
+from comagic_pipeline.sandbox.world import Section, World
+
+
+@dataclass(frozen=True)
+class Page:
+    """Rows with all their columns, and how many match the query in all."""
+
+    rows: list[Row]
+    total_items: int
+
+
+def read_page(world: World, method: Method, query: Query, shuffle: Random | None) -> Page:
+    """The page that a query asks for; ``shuffle`` mixes the rows that the sort leaves equal.
+
+    The sections of a report are its days. Without a sort, or sorted by time first, a page lies in a few of them; the
+    others are only counted, so that a page of a window of millions of rows costs as much as that of a small one.
+    """
+    sections = world.sections(method.name, query.date_from, query.date_till, query.options)
+    if query.matches is not None:
+        sections = [_filtered(section, query) for section in sections]
+    if query.order and query.order[0].column != method.time_column:
+        sections = [_joined(sections)]
+    elif query.order and query.order[0].descending:
+        sections.reverse()
+    elif not query.order and shuffle is not None:
+        shuffle.shuffle(sections)
+    rows: list[Row] = []
+    skip = query.offset
+    for section in sections:
+        if len(rows) == query.limit:
+            break
+        if skip >= section.count:
+            skip -= section.count
+            continue
+        ordered = _ordered(section.rows, query.order, shuffle)
+        rows += ordered[skip : skip + query.limit - len(rows)]
+        skip = 0
+    return Page(rows, sum(section.count for section in sections))
+
+
+def _filtered(section: Section, query: Query) -> Section:
+    return Section(lambda: list(filter(query.matches, section.rows)))
+
+
+def _joined(sections: list[Section]) -> Section:
+    return Section(lambda: list(chain.from_iterable(section.rows for section in sections)))
+
+
+def _ordered(rows: list[Row], order: list[Order], shuffle: Random | None) -> list[Row]:
+    if shuffle is not None:
+        rows = shuffle.sample(rows, len(rows))
+    for item in reversed(order):
+        rows = sorted(rows, key=lambda row, name=item.column: _sort_key(row.get(name)), reverse=item.descending)  # type: ignore[misc]
+    return rows
+
+
+def _sort_key(value: Any) -> tuple[bool, bool, Any]:
+    """Nulls last, as in PostgreSQL; text apart from numbers, for a test may put the one in place of the other."""
+    return value is None, isinstance(value, str), value

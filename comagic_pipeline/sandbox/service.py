@@ -1,0 +1,115 @@
+"""The Data API itself: one call in, one answer out. Rights, points, the query, the shape of the result. No HTTP."""
+
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import msgspec
+
+from comagic_pipeline.sandbox import specification
+from comagic_pipeline.sandbox.cast import APP_ID
+from comagic_pipeline.sandbox.envelope import Call
+from comagic_pipeline.sandbox.errors import ApiError
+from comagic_pipeline.sandbox.limits import Points
+from comagic_pipeline.sandbox.paging import read_page
+from comagic_pipeline.sandbox.parameters import check_parameters, read_query
+from comagic_pipeline.sandbox.sessions import Sessions
+from comagic_pipeline.sandbox.settings import Settings
+from comagic_pipeline.sandbox.specification import Method, Parameter, Row
+from comagic_pipeline.sandbox.world import LISTS, REPORTS, World
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the API says to a call, and what it cost."""
+
+    result: Any
+    rows: int | None = None
+    total_items: int | None = None
+    points: int = 0
+
+
+class Service:
+    """Answers calls from a world, by the settings."""
+
+    def __init__(self, world: World, settings: Settings) -> None:
+        self.points = Points(settings, world.now)
+        self._world = world
+        self._settings = settings
+        self._sessions = Sessions(settings, world.now)
+        self._shuffle = Random("order")  # noqa: S311 - mixes rows, guards nothing
+
+    def answer(self, call: Call, address: str, *, is_lost: bool = False) -> Answer:
+        """The result for a caller at an address; raises the :class:`ApiError` that the API gives instead.
+
+        An answer that will be lost on its way counts as failed and costs no point.
+        """
+        if call.method in _SESSION_METHODS:
+            return self._session(call, address)
+        method = specification.methods().get(call.method)
+        if method is None or (call.method not in REPORTS and call.method not in LISTS):
+            raise ApiError("method_not_found")
+        check_parameters(_TOKEN, {name: value for name, value in call.params.items() if name in _TOKEN})
+        self._sessions.check_token(call.params["access_token"])
+        self._sessions.check_account(address)
+        self._check_rights(call.method)
+        self.points.check()
+        return self._read(method, call.params, price=0 if is_lost else 1)
+
+    def limits(self, error: ApiError | None = None) -> dict[str, int]:
+        """``metadata.limits`` of an answer given now; those of ``limit_exceeded`` show nothing remaining."""
+        exceeded = error.placeholders.get("limit_type") if error else None
+        return {} if self._settings.quirks.empty_limits else self.points.limits(exceeded)
+
+    def _session(self, call: Call, address: str) -> Answer:
+        check_parameters(_SESSION_METHODS[call.method], call.params)
+        self._sessions.check_account(address)
+        data: Row
+        if call.method == "login.user":
+            data = self._sessions.login(call.params["login"], call.params["password"]) | {"app_id": APP_ID}
+        else:
+            self._sessions.logout(call.params["access_token"])
+            data = {"success": True}
+        return Answer({"data": data, "metadata": {"version": None, "limits": {}}})
+
+    def _check_rights(self, method: str) -> None:
+        match self._settings.refused_methods.get(method):
+            case "forbidden":
+                raise ApiError("forbidden")
+            case "method_component_disabled":
+                raise ApiError("method_component_disabled", components="consultant, lead")
+
+    def _read(self, method: Method, params: dict[str, Any], price: int) -> Answer:
+        settings, quirks = self._settings, self._settings.quirks
+        if quirks.forgotten_columns:
+            known = [column for column in method.fields if column.name not in quirks.forgotten_columns]
+            method = msgspec.structs.replace(method, fields=known)
+        query = read_query(method, params, settings)
+        if quirks.short_pages is not None:
+            query = query.with_limit(min(query.limit, quirks.short_pages))
+        page = read_page(self._world, method, query, self._shuffle if settings.unstable_order else None)
+        self.points.charge(price)
+        data = [{name: row[name] for name in query.columns if name in row} for row in page.rows]
+        if quirks.null_for_empty_arrays or quirks.numbers_as_strings or quirks.extra_columns:
+            data = [self._odd(row) for row in data]
+        metadata = {"total_items": page.total_items, "version": None, "limits": self.limits()}
+        result: Any = {"data": data, quirks.metadata_name: metadata}
+        if quirks.without_metadata:
+            result = {"data": data}
+        if quirks.bare_list:
+            result = data
+        return Answer(result, len(data), page.total_items, price)
+
+    def _odd(self, row: Row) -> Row:
+        quirks = self._settings.quirks
+        if quirks.null_for_empty_arrays:
+            row = {name: None if value == [] else value for name, value in row.items()}
+        numbers = {name: str(row[name]) for name in quirks.numbers_as_strings if row.get(name) is not None}
+        return row | numbers | quirks.extra_columns
+
+
+_TOKEN = {"access_token": Parameter("access_token", "string", required=True)}
+_SESSION_METHODS = {
+    "login.user": {name: Parameter(name, "string", required=True) for name in ("login", "password")},
+    "logout.user": _TOKEN,
+}
