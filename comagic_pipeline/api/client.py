@@ -1,0 +1,364 @@
+"""One JSON-RPC call to the Data API: envelope, key, retries, limits, masking. Which calls to make is not decided here.
+
+The key travels in the request body. It appears in no message that leaves this module: what the API echoes is masked.
+"""
+
+import codecs
+import random
+import re
+import ssl
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+import httpx
+import msgspec
+import tenacity
+
+from comagic_pipeline.api.errors import (
+    DayPointsSpentError,
+    MinutePointsSpentError,
+    PermanentError,
+    SessionEndedError,
+    TransientError,
+    api_error,
+)
+from comagic_pipeline.api.quota import UNKNOWN_MINUTE_RESET, Clock, Limits, Quota, Sleep, utc_now
+
+ATTEMPTS = 7
+"""How often one call is tried while its errors are transient: with the pauses below that is about a minute."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
+_TIMEOUT = httpx.Timeout(60.0, connect=15.0)  # seconds for each read of the socket
+_LONGEST_ANSWER = timedelta(minutes=10)  # a server that dribbles bytes keeps every single read short
+_RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+# By our own clock: the Unix time that login.user tells would be wrong where the two clocks disagree.
+_SESSION_LIFETIME, _RENEW_SESSION_BEFORE = timedelta(hours=1), timedelta(minutes=5)
+_MASK = "***"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A successful answer: `data` is the JSON of the rows, `total_items` what the API says there are, if it says."""
+
+    data: msgspec.Raw
+    total_items: int | None
+    limits: Limits
+
+
+class Credentials(Protocol):
+    """Gives the key for the next call; `renew` makes a new one and says whether that was possible."""
+
+    def key(self, client: "Client") -> str:
+        """The key to send."""
+
+    def renew(self, client: "Client") -> bool:
+        """Called when the API refused the key."""
+
+
+class Token:
+    """A permanent or temporary key from the account."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def key(self, client: "Client") -> str:  # noqa: ARG002 - the protocol's shape; a token needs no call
+        """The token."""
+        return self._token
+
+    def renew(self, client: "Client") -> bool:  # noqa: ARG002
+        """A token cannot be renewed by a program."""
+        return False
+
+
+class Login:
+    """A session of `login.user`: it lives one hour (protocol.json, "session") and is renewed a little earlier."""
+
+    def __init__(self, login: str, password: str, clock: Clock = utc_now) -> None:
+        self._login, self._password, self._clock = login, password, clock
+        self._lock = threading.Lock()
+        self._key: str | None = None
+        self._ends_at = clock()
+
+    def key(self, client: "Client") -> str:
+        """The session's key; logs in when there is none or it is about to end."""
+        with self._lock:
+            if self._key is None or self._clock() >= self._ends_at - _RENEW_SESSION_BEFORE:
+                self._log_in(client)
+            assert self._key is not None  # noqa: S101
+            return self._key
+
+    def renew(self, client: "Client") -> bool:  # noqa: ARG002
+        """Forget the session: the next call logs in again."""
+        with self._lock:
+            self._key = None
+        return True
+
+    def _log_in(self, client: "Client") -> None:
+        answer = client.send("login.user", {"login": self._login, "password": self._password}, self._password)
+        session = msgspec.json.decode(answer.data)
+        session = session[0] if isinstance(session, list) and session else session
+        if not isinstance(session, dict) or not isinstance(session.get("access_token"), str):
+            raise TransientError("login.user: the answer holds no access_token")
+        self._key = session["access_token"]
+        client.hide(self._key)
+        self._ends_at = self._clock() + _SESSION_LIFETIME
+
+
+class Client:
+    """Calls methods of one host with one key: TLS verified, gzip, one kept-alive connection per thread in flight.
+
+    `clock`, `sleep` and `randomness` (the jitter of pauses) are passed in so that tests need not wait.
+    Close it, or use it as a context manager.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        credentials: Credentials,
+        quota: Quota | None = None,
+        *,
+        clock: Clock = utc_now,
+        sleep: Sleep = time.sleep,
+        randomness: random.Random | None = None,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
+        self.base_url = base_url
+        self.quota = quota or Quota(clock=clock, sleep=sleep)
+        self._credentials = credentials
+        self._clock = clock
+        self._sleep = sleep
+        self._randomness = randomness or random.Random()  # noqa: S311 - jitter, not cryptography
+        self._secrets: tuple[str, ...] = ()
+        self._http = httpx.Client(
+            headers={"Content-Type": "application/json; charset=UTF-8", "Accept-Encoding": "gzip"},
+            timeout=_TIMEOUT,
+            verify=verify,
+        )
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def hide(self, secret: str) -> None:
+        """Mask this text in every message from now on."""
+        # Longest first: a secret that begins another one must not leave the rest of it behind.
+        self._secrets = tuple(sorted({*self._secrets, secret} - {""}, key=len, reverse=True))
+
+    def call(self, method: str, params: Mapping[str, Any] | None = None) -> Answer:
+        """Call a method and return its answer; costs one point when it succeeds.
+
+        Transient errors are tried again with growing pauses, the minute's limit is waited out, an ended login session
+        is renewed once. Raises the other classes of `errors` at once; DayPointsSpentError before anything is sent
+        when the day's points are down to the reserve.
+        """
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type((TransientError, MinutePointsSpentError)),
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            wait=self._pause,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            return retrying(self._authorised, method, dict(params or {}))
+        except SessionEndedError:
+            if not self._credentials.renew(self):
+                raise
+            return retrying(self._authorised, method, dict(params or {}))
+
+    def _authorised(self, method: str, params: dict[str, Any]) -> Answer:
+        self.quota.take()
+        key = self._credentials.key(self)
+        return self.send(method, {"access_token": key, **params}, key)
+
+    def send(self, method: str, params: Mapping[str, Any], secret: str) -> Answer:
+        """Send one request, once, with `params` as they are; `secret` is masked in whatever goes wrong."""
+        self.hide(secret)
+        request_id = uuid.uuid4().hex
+        body = msgspec.json.encode({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
+        try:
+            return self._read(method, request_id, *self._post(method, body))
+        except httpx.TimeoutException as error:
+            raise TransientError(f"{method}: no answer from {self.base_url} in time ({_kind(error)})") from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise PermanentError(f"{method}: base_url {self.base_url} is not an http(s) URL: {error}") from error
+        except httpx.TransportError as error:
+            said = self._masked(str(error)) or _kind(error)
+            raise TransientError(f"{method}: cannot reach {self.base_url}: {said}") from error
+        except (httpx.DecodingError, UnicodeDecodeError) as error:
+            raise TransientError(f"{method}: the body of the answer is broken ({_kind(error)})") from error
+
+    def _post(self, method: str, body: bytes) -> tuple[httpx.Response, bytearray]:
+        # One growing buffer: httpx's own reading keeps 4-5 times the memory of a page.
+        content, started = bytearray(), self._clock()
+        utf8 = codecs.getincrementaldecoder("utf-8")()
+        with self._http.stream("POST", self.base_url, content=body) as response:
+            for chunk in response.iter_bytes():
+                utf8.decode(chunk)
+                content += chunk
+                if self._clock() - started > _LONGEST_ANSWER:
+                    raise TransientError(f"{method}: the answer takes longer than {_LONGEST_ANSWER}")
+        utf8.decode(b"", final=True)
+        return response, content
+
+    def _read(self, method: str, request_id: str, response: httpx.Response, content: bytearray) -> Answer:
+        try:
+            envelope = _decode_envelope(_repaired(content))
+        except msgspec.MsgspecError as error:
+            self._check_status(method, response)
+            raise TransientError(f"{method}: {self.base_url} does not answer JSON as documented ({error})") from error
+        # A caching proxy may hand over somebody else's answer; a null id is what errors before parsing carry.
+        if envelope.id is not None and str(envelope.id) != request_id:
+            raise TransientError(f"{method}: the answer belongs to another request")
+        if envelope.error is not None:
+            raise self._refused(method, envelope.error)
+        self._check_status(method, response)
+        match envelope.result:
+            case None:
+                raise TransientError(f"{method}: the answer of {self.base_url} has neither result nor error")
+            case msgspec.Raw() as bare:
+                data, metadata = bare, None
+            case _Result() as result:
+                data, metadata = result.data, result.metadata or result.meta_data
+        metadata = metadata if isinstance(metadata, dict) else {}
+        limits = Limits.parse(metadata.get("limits"))
+        self.quota.update(limits, charged=True)
+        total = metadata.get("total_items")
+        try:
+            return Answer(data, None if total is None else int(total), limits)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise TransientError(f"{method}: total_items is not a number") from error
+
+    def _check_status(self, method: str, response: httpx.Response) -> None:
+        """Raise for an answer that is not the API's: errors of the API come with HTTP 200."""
+        status = response.status_code
+        if status in _RETRYABLE_STATUS:
+            raise TransientError(f"{method}: {self.base_url} answers HTTP {status}", _retry_after(response))
+        if status != httpx.codes.OK:
+            raise PermanentError(f"{method}: {self.base_url} answers HTTP {status}; check base_url in the config")
+
+    def _refused(self, method: str, error: "_Error") -> Exception:
+        """The exception for the error block of an answer."""
+        data = error.data if isinstance(error.data, dict) else {}
+        mnemonic = data.get("mnemonic")
+        metadata = data.get("metadata")
+        limits = Limits.parse(metadata.get("limits") if isinstance(metadata, dict) else None)
+        self.quota.update(limits, charged=False)
+        message = self._masked(str(error.message))
+        code = error.code if isinstance(error.code, int) else None
+        if mnemonic == "limit_exceeded" or (mnemonic is None and code == -32029):
+            params = data.get("params")
+            kind = str(params.get("limit_type", "")) if isinstance(params, dict) else ""
+            # The numbers are surer than the words: which value limit_type has is not documented.
+            if limits.day_remaining == 0 or (limits.minute_remaining != 0 and "day" in f"{kind} {message}"):
+                return self.quota.day_spent(limits.day_reset)
+            reset = UNKNOWN_MINUTE_RESET if limits.minute_reset is None else limits.minute_reset
+            return MinutePointsSpentError(f"{method}: {message}", reset)
+        return api_error(
+            method,
+            code=code,
+            mnemonic=self._masked(mnemonic) if isinstance(mnemonic, str) else None,
+            message=message,
+            names=frozenset(map(self._masked, _names(data))),
+        )
+
+    def _pause(self, state: tenacity.RetryCallState) -> float:
+        """Seconds before the next attempt: what the API asks for, else doubling with jitter."""
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, MinutePointsSpentError):
+            return max(error.reset, 1.0)
+        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (state.attempt_number - 1))
+        pause: float = longest * (0.5 + self._randomness.random() / 2)
+        if isinstance(error, TransientError) and error.retry_after is not None:
+            return max(pause, min(error.retry_after, 2 * _LONGEST_PAUSE))
+        return pause
+
+    def _masked(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, _MASK)
+        return text
+
+
+class _Error(msgspec.Struct):
+    code: Any = None
+    message: Any = ""
+    data: Any = None
+
+
+class _Result(msgspec.Struct):
+    data: msgspec.Raw
+    metadata: Any = None
+    meta_data: Any = None  # the name in some samples of the documentation
+
+
+class _Envelope(msgspec.Struct):
+    id: Any = None
+    error: _Error | None = None
+    result: _Result | None = None
+
+
+class _BareEnvelope(msgspec.Struct):
+    id: Any = None
+    error: _Error | None = None
+    result: msgspec.Raw = msgspec.Raw()  # a union with None would refuse everything but null
+
+
+def _decode_envelope(content: bytes | bytearray) -> _Envelope | _BareEnvelope:
+    try:
+        return msgspec.json.decode(content, type=_Envelope)
+    except msgspec.ValidationError:
+        # get.campaign_daily_stat: the documentation shows the rows as the result itself, a bare list.
+        bare = msgspec.json.decode(content, type=_BareEnvelope)
+        if bytes(memoryview(bare.result)[:1]) != b"[":
+            raise
+        return bare
+
+
+# Escaped backslashes are matched first so that the text \\u0000 (a backslash and u0000) stays as it is.
+_ESCAPES = re.compile(
+    rb"\\\\|(\\u0000)|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+
+
+def _repaired(content: bytearray) -> bytes | bytearray:
+    """The body without what JSON allows and PostgreSQL refuses: NUL characters go, half surrogates become U+FFFD."""
+    if b"\\u" not in content:
+        return content
+
+    def replacement(match: re.Match[bytes]) -> bytes:
+        if match[1]:
+            return b""
+        return rb"\ufffd" if match[2] else match[0]
+
+    return _ESCAPES.sub(replacement, content)
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    try:
+        return float(response.headers.get("Retry-After", ""))
+    except ValueError:
+        return None
+
+
+def _names(data: Mapping[str, Any]) -> frozenset[str]:
+    """The parameters or columns that an error points at: `field` is a dotted path, `value` what was sent."""
+    field, value = data.get("field"), data.get("value")
+    names = set(field.split(".")) | {field} if isinstance(field, str) else set()
+    values = value if isinstance(value, list) else [value]
+    return frozenset(names | {item for item in values if isinstance(item, str)})
+
+
+def _kind(error: Exception) -> str:
+    return type(error).__name__
+
+
+__all__ = ["ATTEMPTS", "Answer", "Client", "Credentials", "DayPointsSpentError", "Login", "Token"]

@@ -1,0 +1,140 @@
+"""One request for rows: all columns of a method, one page, decoded and counted. Which pages to ask for is not here."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, time, tzinfo
+from operator import attrgetter
+from typing import Any
+
+from comagic_pipeline.api.client import Client
+from comagic_pipeline.api.errors import UnexpectedParameterError
+from comagic_pipeline.api.rows import Rejected, Row, RowDecoder
+from comagic_pipeline.catalog import ColumnType, Method
+
+PAGE_ROWS = 10_000
+"""The largest page (protocol.json, "paging")."""
+MAX_OFFSET = 100_000
+"""The largest offset (protocol.json, "paging"); rows behind it are reached by another window."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A page of rows with what is needed to prove that pages add up.
+
+    `total` is the API's count of all rows that match, None where it does not count. `counted` is the number of
+    distinct rows in this answer, those that cannot be stored included. In a plain answer every row can be stored and
+    none comes twice, so that positions in `rows` are positions in the window. A full answer holds as many rows as were
+    asked for.
+    """
+
+    rows: list[Row]
+    rejected: list[Rejected]
+    total: int | None
+    counted: int
+    is_plain: bool
+    is_full: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """True when this answer alone holds all rows that match: a proof in itself."""
+        return self.counted == self.total or (self.total is None and not self.is_full)
+
+
+class RowRequests:
+    """Asks for rows of one method for one account; `params` go with every request (user_id, filter, ...).
+
+    A column that the API does not know is left out from then on, with a line in `warnings`. `points` counts
+    successful requests. `key` gives a row's key, `label` the key as text, and `time`, for a report, the moment that a
+    period applies to. Pages have `page_rows` rows.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        method: Method,
+        zone: tzinfo,
+        params: Mapping[str, Any] | None = None,
+        sort: str | None = None,
+        page_rows: int = PAGE_ROWS,
+    ) -> None:
+        self.method = method
+        self.warnings: list[str] = []
+        self.points = 0
+        self.page_rows = page_rows
+        self._client = client
+        self._decoder = RowDecoder(method, zone)
+        self._fields = [column.name for column in method.columns]
+        self._fixed: dict[str, Any] = {**(params or {})}
+        if "limit" in method.parameters:
+            self._fixed["limit"] = page_rows
+        if sort:
+            self._fixed["sort"] = [{"field": sort, "order": "asc"}]
+        self.key: Callable[[Row], Any] = attrgetter(*method.key)
+        self.label = self._decoder.label
+        self.time = _time_of(method)
+
+    def page(self, offset: int = 0) -> Answer:
+        """The page of a dictionary that begins at this row."""
+        return self._ask({"offset": offset} if offset else {})
+
+    def page_of_period(self, start: datetime, end: datetime, offset: int = 0) -> Answer:
+        """The page of a report's window that begins at this row; the window ends at, or just before, `end`.
+
+        Whether `date_till` belongs to the period is not documented. Rows at `end` itself may come or not; rows
+        outside of the period otherwise are rejected, never stored under a day they were not asked for.
+        """
+        answer = self._ask({"date_from": _text(start), "date_till": _text(end), "offset": offset})
+        inside = [row for row in answer.rows if start <= self.time(row) <= end]
+        if len(inside) == len(answer.rows):
+            return answer
+        outside = [
+            Rejected(str(self.key(row)), None, None, _text(self.time(row)), f"not between {start} and {end}, as asked")
+            for row in answer.rows
+            if not start <= self.time(row) <= end
+        ]
+        return replace(answer, rows=inside, rejected=answer.rejected + outside, is_plain=False)
+
+    def _ask(self, params: Mapping[str, Any]) -> Answer:
+        while True:
+            if "fields" in self.method.parameters:
+                self._fixed["fields"] = self._fields
+            try:
+                answer = self._client.call(self.method.name, {**self._fixed, **params})
+            except UnexpectedParameterError as error:
+                self._leave_out(error)
+                continue
+            break
+        self.points += 1
+        page = self._decoder.decode(answer.data)
+        distinct = {self.key(row): row for row in page.rows}
+        unstorable = sum(rejected.column is None for rejected in page.rejected)
+        is_plain = not unstorable and len(distinct) == len(page.rows)
+        rows = page.rows if is_plain else list(distinct.values())
+        is_full = len(page.rows) + unstorable >= self.page_rows
+        return Answer(rows, page.rejected, answer.total_items, len(distinct) + unstorable, is_plain, is_full)
+
+    def _leave_out(self, error: UnexpectedParameterError) -> None:
+        """Ask without the columns that the API does not know; raises the error when it is not about such a column."""
+        needed = {*self.method.key, self.method.time_column}
+        unknown = [name for name in self._fields if name in error.names and name not in needed]
+        # An error that names all columns echoes the request: it points at none of them.
+        if not unknown or error.names.issuperset(self._fields):
+            raise error
+        self._fields = [name for name in self._fields if name not in unknown]
+        warning = f"{self.method.name}: the API does not know {', '.join(unknown)} any more; left empty"
+        self.warnings.append(warning)
+        _log.warning(warning)
+
+
+def _time_of(method: Method) -> Callable[[Row], datetime]:
+    value = attrgetter(method.time_column or method.key[0])
+    if method.time_column and method.column(method.time_column).type is ColumnType.DATE:
+        return lambda row: datetime.combine(value(row), time())
+    return value
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,195 @@
+"""Rows out of an answer: typed by the catalog, fast for the usual page, lenient for the odd value.
+
+A page is decoded at once into one struct per row; nested columns stay raw JSON. Only a page that does not fit is
+taken apart row by row and value by value. What cannot be read is reported as `Rejected`, never dropped in silence.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime, tzinfo
+from decimal import Decimal
+from operator import attrgetter
+from typing import Annotated, Any
+
+import msgspec
+
+from comagic_pipeline.api.errors import TransientError
+from comagic_pipeline.catalog import Column, ColumnType, Method
+
+Row = msgspec.Struct
+"""A row: one attribute per column of the method, in the catalog's order; None where the API gave nothing.
+
+Nested columns hold their JSON as msgspec.Raw, the text null included.
+"""
+
+_NULL = msgspec.Raw(b"null")
+_INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_NAIVE = Annotated[datetime, msgspec.Meta(tz=False)]
+_TYPES: dict[ColumnType, Any] = {
+    ColumnType.INTEGER: _INT64 | None,
+    ColumnType.DECIMAL: Decimal | None,
+    ColumnType.TEXT: str | None,
+    ColumnType.BOOLEAN: bool | None,
+    ColumnType.TIMESTAMP: _NAIVE | None,
+    ColumnType.DATE: date | None,
+    ColumnType.JSON: msgspec.Raw,  # null comes as the text null: a union with None would refuse everything else
+}
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A value that does not fit its column, or (with `column` None) a row that cannot be stored at all."""
+
+    key: str
+    day: date | None
+    column: str | None
+    value: str
+    reason: str
+
+
+@dataclass
+class Page:
+    """The rows of one answer, those that can be stored, and what was rejected."""
+
+    rows: list[Row] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+class RowDecoder:
+    """Decodes the rows of one method; `zone` is the account's, for times that come with an offset after all."""
+
+    def __init__(self, method: Method, zone: tzinfo) -> None:
+        self.method = method
+        self._zone = zone
+        self._struct = msgspec.defstruct(
+            method.table,
+            [
+                (column.name, _TYPES[column.type], _NULL if column.type is ColumnType.JSON else None)
+                for column in method.columns
+            ],
+            gc=False,
+        )
+        self._page = msgspec.json.Decoder(list[self._struct])  # type: ignore[name-defined]
+        self._row = msgspec.json.Decoder(self._struct)
+        self._required = (*method.key, *([method.time_column] if method.time_column else []))
+
+    def decode(self, data: msgspec.Raw) -> Page:
+        """Decode the `data` of an answer: a list of rows, one row as an object, or null for none.
+
+        Raises TransientError when it is neither.
+        """
+        start = bytes(memoryview(data)[:1])
+        if start == b"n":
+            return Page()
+        text = b"[" + bytes(data) + b"]" if start == b"{" else data
+        try:
+            page = Page(self._page.decode(text))
+        except msgspec.ValidationError:
+            page = self._decode_leniently(text)
+        self._reject_incomplete(page)
+        return page
+
+    @property
+    def key(self) -> Callable[[Row], Any]:
+        """A function that gives the key of a row: a value, or a tuple where the key has several columns."""
+        return attrgetter(*self.method.key)
+
+    def _reject_incomplete(self, page: Page) -> None:
+        """Move rows without a key or a time to the rejected: they have no place in a table."""
+        if all(None not in map(attrgetter(name), page.rows) for name in self._required):
+            return
+        kept = []
+        for row in page.rows:
+            missing = [name for name in self._required if getattr(row, name) is None]
+            if missing:
+                values = msgspec.structs.asdict(row)
+                known = {name: value for name, value in values.items() if value not in (None, _NULL)}
+                text, reason = msgspec.json.encode(known).decode(), f"the row has no {' and no '.join(missing)}"
+                page.rejected.append(Rejected(self.label(row), self._day(row), None, text, reason))
+            else:
+                kept.append(row)
+        page.rows = kept
+
+    def _decode_leniently(self, text: bytes | msgspec.Raw) -> Page:
+        page = Page()
+        try:
+            raws = msgspec.json.decode(text, type=list[msgspec.Raw])
+        except msgspec.MsgspecError as error:
+            raise TransientError(f"{self.method.name}: the data of the answer is not a list of rows") from error
+        for raw in raws:
+            try:
+                page.rows.append(self._row.decode(raw))
+            except msgspec.ValidationError:
+                self._decode_row_leniently(raw, page)
+        return page
+
+    def _decode_row_leniently(self, raw: msgspec.Raw, page: Page) -> None:
+        try:
+            values = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        except msgspec.ValidationError:
+            page.rejected.append(Rejected("", None, None, bytes(raw).decode(), "not an object"))
+            return
+        row = self._struct()
+        odd: list[tuple[Column, str, str]] = []
+        for column in self.method.columns:
+            value = values.get(column.name)
+            if value is None:
+                continue
+            try:
+                setattr(row, column.name, _lenient(column.type, value, self._zone))
+            except (ValueError, TypeError, LookupError, ArithmeticError):
+                odd.append((column, bytes(value).decode(), f"not a value of type {column.type}"))
+        page.rows.append(row)
+        page.rejected.extend(
+            Rejected(self.label(row), self._day(row), column.name, value, reason) for column, value, reason in odd
+        )
+
+    def label(self, row: Row) -> str:
+        """The key of a row as text: what `Rejected.key` holds."""
+        return ", ".join(str(getattr(row, name)) for name in self.method.key)
+
+    def _day(self, row: Row) -> date | None:
+        moment = getattr(row, self.method.time_column) if self.method.time_column else None
+        return moment.date() if isinstance(moment, datetime) else moment
+
+
+def _lenient(kind: ColumnType, raw: msgspec.Raw, zone: tzinfo) -> Any:
+    """The value of a column from its JSON, whatever reasonable form it has; ValueError when it has none.
+
+    The documentation's tables and samples disagree about some types (README, "Types"): "12" for 12 and 12 for "12".
+    """
+    if kind is ColumnType.JSON:
+        return raw
+    value = msgspec.json.decode(raw)
+    if value is None or value in ([], {}):
+        return None  # empty arrays and objects stand for null in places
+    if kind is ColumnType.TEXT:
+        return value if isinstance(value, str) else bytes(raw).decode()
+    if isinstance(value, str):
+        value = value.strip()
+        if not value:
+            return None
+    elif isinstance(value, dict | list):
+        raise ValueError
+    match kind:
+        case ColumnType.INTEGER:
+            return _whole(value)
+        case ColumnType.DECIMAL:
+            number = Decimal(str(value).replace(",", "."))
+            if isinstance(value, bool) or not number.is_finite():
+                raise ValueError
+            return number
+        case ColumnType.BOOLEAN:
+            return {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
+        case ColumnType.TIMESTAMP:
+            moment = datetime.fromisoformat(value)
+            return moment if moment.tzinfo is None else moment.astimezone(zone).replace(tzinfo=None)
+        case ColumnType.DATE:
+            return datetime.fromisoformat(value).date()
+
+
+def _whole(value: Any) -> int:
+    number = Decimal(str(value))
+    if isinstance(value, bool) or number != number.to_integral_value() or not -(2**63) <= number < 2**63:
+        raise ValueError
+    return int(number)
