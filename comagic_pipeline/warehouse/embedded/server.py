@@ -1,0 +1,252 @@
+"""What other code uses: `EmbeddedServer` to be a user of the server, `stop` and `status` to command it from outside."""
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+from comagic_pipeline.warehouse.embedded import watcher
+from comagic_pipeline.warehouse.embedded.cluster import PORT, Cluster, prepare
+from comagic_pipeline.warehouse.embedded.errors import EmbeddedServerError
+
+START_TIMEOUT = 300.0
+"""Seconds. Recovery after a crash reads up to 4 GB of WAL, which takes minutes on a slow disk."""
+
+STOP_TIMEOUT = 300.0
+"""Seconds. The last checkpoint writes all changed pages of 256 MB of buffers."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known of the server of a folder. `pid`, `since` and `connections` are None when it does not answer."""
+
+    running: bool
+    data: Path
+    pid: int | None = None
+    since: datetime | None = None
+    connections: int | None = None
+
+
+class EmbeddedServer:
+    """This process (or a thread of it) as a user of the server in `folder`. Any number of them may exist at once.
+
+    The server starts with its first user and stops with its last one, whether that one closes, ends or is killed.
+    A folder on a network file system will not do: `flock` must work between the processes.
+    """
+
+    def __init__(self, folder: Path, start_timeout: float = START_TIMEOUT) -> None:
+        """Nothing happens before `start`. `start_timeout` in seconds."""
+        self.folder = folder.resolve()
+        self._start_timeout = start_timeout
+        self._cluster = Cluster(self.folder)
+        self._users_lock: int | None = None
+
+    def start(self) -> None:
+        """Become a user and make sure that the server answers. Again: bring a server back that was stopped or killed.
+
+        Raises EmbeddedServerError, which shows the tail of the server's log if it did not start.
+        """
+        deadline = time.monotonic() + self._start_timeout
+        try:
+            with _clear_errors(self.folder):
+                if self._users_lock is None:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    self._users_lock = _open_lock(self.folder, "users.lock")
+                    _acquire(self._users_lock, fcntl.LOCK_SH, deadline, self.folder)
+                launches = 0
+                while launches < 2:  # the first one may have been killed by somebody
+                    launches += self._launch(deadline)
+                    if self._answers(deadline):
+                        return
+                raise EmbeddedServerError(
+                    f"PostgreSQL in {self._cluster.path} did not start:\n{self._cluster.log_tail()}"
+                )
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop being a user. Copies of `lock_fd` in child processes go on being one."""
+        if self._users_lock is not None:
+            os.close(self._users_lock)  # never LOCK_UN: it would unlock the copies too
+            self._users_lock = None
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    @property
+    def lock_fd(self) -> int:
+        """For `pass_fds` of a child process: while the child lives, the server does, even if we are killed."""
+        if self._users_lock is None:
+            raise EmbeddedServerError(f"not a user of the server in {self.folder}: call start() first")
+        return self._users_lock
+
+    def url(self, database: str, driver: Literal["psycopg", "psycopg2"] = "psycopg") -> str:
+        """The SQLAlchemy URL of a database of the server, over its socket."""
+        host = quote(str(self._cluster.socket_folder))
+        return f"postgresql+{driver}://postgres@/{quote(database, safe='')}?host={host}&port={PORT}"
+
+    def ensure_database(self, name: str, synchronous_commit: bool = True) -> None:
+        """Create the database `name` unless it exists; several processes may do so at once.
+
+        Without `synchronous_commit` its commits do not wait for the disk: a crash may lose the last fraction of a
+        second, but never leaves half of a transaction.
+        """
+        database = sql.Identifier(name)
+        with _connect(self._cluster) as connection:
+            connection.execute("SELECT pg_advisory_lock(hashtext('ensure_database'))")
+            if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(database))
+            commit = sql.Literal("on" if synchronous_commit else "off")
+            connection.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = {}").format(database, commit))
+
+    def _launch(self, deadline: float) -> bool:
+        """Start what is missing, server or watcher. Whether the server had to be started."""
+        with _starting(self.folder, deadline) as start_lock:
+            running = watcher.is_locked(self.folder / "server.lock")
+            if running and watcher.is_locked(self.folder / "watchers.lock"):
+                return False
+            command, account = ([], None) if running else prepare(self._cluster, start_lock)
+            with open(self._cluster.start_log, "ab" if running else "wb") as log:
+                subprocess.run(  # noqa: S603
+                    [
+                        *(sys.executable, "-I", "-S", watcher.__file__),
+                        *(self.folder, self._cluster.data, self._cluster.socket_file, str(start_lock)),
+                        *(f"{account.uid}:{account.gid}" if account else "", *command),
+                    ],
+                    cwd="/",
+                    # Some Python builds find their library by this variable; the rest may hold secrets.
+                    env={name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
+                    pass_fds=[start_lock],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    check=False,  # then the server is not there, and the log says why
+                )
+            return not running
+
+    def _answers(self, deadline: float) -> bool:
+        """Wait until the server takes connections; False when it is gone. Recovery may take as long as it lives."""
+        while True:
+            try:
+                _connect(self._cluster, timeout=2).close()
+            except psycopg.OperationalError as error:
+                if not watcher.is_locked(self.folder / "server.lock"):
+                    return False
+                if time.monotonic() > deadline:
+                    raise EmbeddedServerError(
+                        f"PostgreSQL in {self._cluster.path} did not answer within {self._start_timeout:g} s"
+                        f" ({error}):\n{self._cluster.log_tail()}"
+                    ) from None
+                time.sleep(0.02)
+            else:
+                return True
+
+
+def stop(folder: Path, timeout: float = STOP_TIMEOUT) -> bool:
+    """Stop the server of `folder`, whoever uses it: they get errors until somebody starts it again.
+
+    Whether it was running. Raises EmbeddedServerError when it is not ours to stop, or runs on after `timeout` seconds.
+    """
+    folder = folder.resolve()
+    cluster = Cluster(folder)
+    deadline = time.monotonic() + timeout
+    with _clear_errors(folder):
+        if not watcher.is_locked(folder / "server.lock"):
+            return False
+        with _starting(folder, deadline), open(folder / "server.lock") as server_lock:
+            if not watcher.shut_down(server_lock.fileno(), cluster.data, cluster.socket_file, deadline):
+                raise EmbeddedServerError(
+                    f"PostgreSQL in {cluster.path} still runs after {timeout:g} s:\n{cluster.log_tail()}"
+                )
+    return True
+
+
+def status(folder: Path) -> Status:
+    """Look at the server of `folder` without becoming its user. Raises EmbeddedServerError if it is not ours to see."""
+    cluster = Cluster(folder.resolve())
+    with _clear_errors(folder):
+        if not watcher.is_locked(cluster.folder / "server.lock"):
+            return Status(running=False, data=cluster.data)
+        pid = watcher.postmaster_pid(cluster.data, cluster.socket_file)
+        try:
+            with _connect(cluster) as connection:
+                since, connections = connection.execute(
+                    "SELECT pg_postmaster_start_time(), count(*) FROM pg_stat_activity"
+                    " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+                ).fetchall()[0]
+        except psycopg.OperationalError:
+            return Status(running=True, data=cluster.data, pid=pid)
+        return Status(running=True, data=cluster.data, pid=pid, since=since, connections=connections)
+
+
+def _connect(cluster: Cluster, timeout: int = 10) -> psycopg.Connection[tuple[Any, ...]]:
+    """A connection to the database `postgres`, given up after `timeout` seconds."""
+    host = str(cluster.socket_folder)
+    return psycopg.connect(
+        host=host, port=PORT, user="postgres", dbname="postgres", connect_timeout=timeout, autocommit=True
+    )
+
+
+def _open_lock(folder: Path, name: str) -> int:
+    """A descriptor of a lock file, private to our user."""
+    return os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _acquire(lock: int, operation: int, deadline: float, folder: Path) -> None:
+    """Lock, at the latest at `deadline`: another process may be starting or stopping the server meanwhile."""
+    while True:
+        try:
+            return fcntl.flock(lock, operation | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise EmbeddedServerError(
+                    f"another process has been starting or stopping the server in {folder} for too long: see the log"
+                    " there, end that process, try again"
+                ) from None
+            time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def _starting(folder: Path, deadline: float) -> Iterator[int]:
+    """Hold the start lock; its descriptor is handed to processes that must not be overtaken if we are killed."""
+    lock = _open_lock(folder, "start.lock")
+    try:
+        _acquire(lock, fcntl.LOCK_EX, deadline, folder)
+        yield lock
+        # Explicitly: a process that another thread forks meanwhile has a copy of the descriptor.
+        fcntl.flock(lock, fcntl.LOCK_UN)
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _clear_errors(folder: Path) -> Iterator[None]:
+    """Turn what the system refuses into an EmbeddedServerError that names file, reason and mend."""
+    try:
+        yield
+    except PermissionError as error:
+        raise EmbeddedServerError(
+            f"{error.filename or folder}: {error.strerror}: the folder of the embedded server must be writable for, and"
+            " belong to, the user who runs this"
+        ) from error
+    except OSError as error:
+        raise EmbeddedServerError(f"{error.filename or folder}: {error.strerror}") from error
