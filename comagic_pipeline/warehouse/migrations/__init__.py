@@ -1,0 +1,64 @@
+"""Schema changes of the ops and star schemas as Alembic revisions, and `upgrade`, which applies what is missing.
+
+Raw tables are not here: they follow the catalog (`raw.py`). A new revision: `make migration message="..."`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateSchema
+
+from comagic_pipeline.catalog import Method
+from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
+from comagic_pipeline.warehouse.raw import create_missing
+
+
+def upgrade(warehouse: Warehouse, methods: Iterable[Method]) -> None:
+    """Bring schemas and tables up to date; several processes may do so at once, and a second time changes nothing.
+
+    Raises WarehouseError when the warehouse is newer than this version of the project, or its server too old.
+    """
+    warehouse.check()
+    try:
+        with warehouse.begin() as connection:
+            connection.execute(text("select pg_advisory_xact_lock(hashtextextended('comagic_pipeline upgrade', 0))"))
+            for schema in set(asdict(warehouse.schemas).values()) - set(inspect(connection).get_schema_names()):
+                connection.execute(CreateSchema(schema))
+            command.upgrade(alembic_config(connection, warehouse), "head")
+            create_missing(connection, methods)
+    except CommandError as error:
+        raise WarehouseError(f"{warehouse.address}: {error}; a newer version of the project made it") from error
+    except DBAPIError as error:
+        raise WarehouseError(f"{warehouse.address}: cannot create schemas and tables: {one_line(error)}") from None
+
+
+def is_current(warehouse: Warehouse) -> bool:
+    """True when no revision is missing."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    with warehouse.connect() as connection:
+        version = warehouse.quote("ops", "alembic_version")
+        if connection.scalar(text("select to_regclass(:name)"), {"name": version}) is None:
+            return False
+        return bool(connection.scalar(text(f"select version_num from {version}")) == head)  # noqa: S608 - a quoted name
+
+
+def alembic_config(connection: Connection, warehouse: Warehouse) -> Config:
+    """Alembic's own configuration for an open connection of this warehouse."""
+    config = _config()
+    config.attributes["connection"] = connection
+    config.attributes["version_table_schema"] = warehouse.schemas.ops
+    return config
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,116 @@
+"""Raw tables: what the API gave, one table per method, all columns typed. Their shape derives from the catalog.
+
+Reports are partitioned by month of `event_date`, so that replacing a day or dropping a month costs the same however
+large the table is.
+"""
+
+from collections.abc import Iterable
+from datetime import date
+from functools import cache
+from typing import Any
+
+from dateutil.relativedelta import relativedelta
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Date,
+    DateTime,
+    Integer,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    inspect,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.schema import CreateColumn, SetColumnComment
+from sqlalchemy.types import TypeEngine
+
+from comagic_pipeline.catalog import ColumnType, Method
+
+metadata = MetaData(schema="raw")
+
+_SQL_TYPES: dict[ColumnType, TypeEngine[Any] | type[TypeEngine[Any]]] = {
+    ColumnType.INTEGER: BigInteger,
+    ColumnType.DECIMAL: Numeric,
+    ColumnType.TEXT: Text,
+    ColumnType.BOOLEAN: Boolean,
+    ColumnType.TIMESTAMP: DateTime,
+    ColumnType.DATE: Date,
+    ColumnType.JSON: JSONB(none_as_null=True),
+}
+
+
+@cache
+def raw_table(method: Method) -> Table:
+    """The table of a method: account, customer, the API's columns, the day (reports) and the time of the load."""
+    required = {*method.key, method.time_column}
+    columns: list[Column[Any]] = [
+        Column("account_id", Integer, nullable=False, comment="Source, general_accounts.account_id"),
+        Column(
+            "customer_user_id", BigInteger, nullable=False, server_default="0", comment="Customer of an agent, else 0"
+        ),
+        *(
+            Column(
+                column.name, _SQL_TYPES[column.type], nullable=column.name not in required, comment=column.description
+            )
+            for column in method.columns
+        ),
+    ]
+    key = ["account_id", "customer_user_id"]
+    if method.has_period:
+        columns.append(Column("event_date", Date, nullable=False, comment=f"Day of {method.time_column}"))
+        key.append("event_date")
+    columns.append(Column("loaded_at", DateTime(timezone=True), nullable=False, comment="When the row was loaded"))
+    return Table(
+        method.table,
+        metadata,
+        *columns,
+        PrimaryKeyConstraint(*key, *method.key, name=f"{method.table}_pkey"),
+        comment=method.description,
+        postgresql_partition_by="RANGE (event_date)" if method.has_period else None,
+    )
+
+
+def create_missing(connection: Connection, methods: Iterable[Method]) -> None:
+    """Create the tables that are not there yet and add the columns that the catalog has gained."""
+    translated = connection.get_execution_options()["schema_translate_map"]["raw"]
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    inspector = inspect(connection)
+    present = set(inspector.get_table_names(translated))
+    for method in methods:
+        table = raw_table(method)
+        if table.name not in present:
+            table.create(connection)
+            continue
+        columns = {column["name"] for column in inspector.get_columns(table.name, translated)}
+        for column in table.columns:
+            if column.name not in columns:
+                definition = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.execute(text(f"alter table {quote(translated)}.{quote(table.name)} add column {definition}"))
+                connection.execute(SetColumnComment(column))
+
+
+def ensure_months(connection: Connection, schema: str, method: Method, first_day: date, last_day: date) -> None:
+    """Create the monthly partitions that these days need; commits nothing.
+
+    A partition is made beside the table and then attached: that waits for no reader and no load. Several processes
+    may do so at once.
+    """
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    table = f"{quote(schema)}.{quote(method.table)}"
+    connection.execute(text("select pg_advisory_xact_lock(hashtextextended(:table, 0))"), {"table": f"months {table}"})
+    month = first_day.replace(day=1)
+    while month <= last_day:
+        following = month + relativedelta(months=1)
+        name = f"{method.table}_{month:%Y_%m}"
+        partition = f"{quote(schema)}.{quote(name)}"
+        if connection.scalar(text("select to_regclass(:name)"), {"name": partition}) is None:
+            connection.execute(text(f"create table {partition} (like {table} including defaults)"))
+            bounds = f"from ('{month}') to ('{following}')"
+            connection.execute(text(f"alter table {table} attach partition {partition} for values {bounds}"))
+        month = following
