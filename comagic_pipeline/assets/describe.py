@@ -1,0 +1,45 @@
+"""How assets present themselves in the UI: key, group, kinds, owner, columns. One place, so that all look alike."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from dagster import AssetDep, AssetKey, AssetSpec, TableColumn, TableColumnConstraints, TableSchema
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
+
+from comagic_pipeline.config import SchemaNames, Source
+
+OWNER = "team:comagic_pipeline"
+_POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+
+def asset_key(source: Source, table: str) -> AssetKey:
+    """The key of a table of a source."""
+    return AssetKey([source.name, table])
+
+
+def asset_spec(
+    source: Source, table: Table, layer: Literal["raw", "star"], schemas: SchemaNames, needs: Sequence[str] = ()
+) -> AssetSpec:
+    """The asset of a warehouse table: described by the table's own comments; `needs` are tables of the same source."""
+    columns = [
+        TableColumn(
+            column.name,
+            column.type.compile(dialect=_POSTGRESQL).lower(),
+            column.comment,
+            TableColumnConstraints(nullable=bool(column.nullable)),
+        )
+        for column in table.columns
+    ]
+    return AssetSpec(
+        asset_key(source, table.name),
+        deps=[AssetDep(asset_key(source, name)) for name in needs],
+        description=table.comment,
+        group_name=f"{source.name}_{layer}",
+        kinds={"postgres", "comagic" if layer == "raw" else "sql"},
+        owners=[OWNER],
+        metadata={
+            "dagster/column_schema": TableSchema(columns),
+            "dagster/table_name": f"{getattr(schemas, layer)}.{table.name}",
+        },
+    )

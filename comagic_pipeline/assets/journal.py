@@ -1,0 +1,82 @@
+"""Every load leaves a line in the journal: what it cost when it went well, why it failed when it did not.
+
+Three things could retry a failure: the client (transient errors, for about a minute), Dagster's retry policy (none
+here) and run retries (crashed workers only). They must not multiply, so what comes out of a load is final for its run.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+
+from dagster import AssetExecutionContext, Failure
+from sqlalchemy.exc import SQLAlchemyError
+
+from comagic_pipeline.api.errors import ComagicError, DayPointsSpentError
+from comagic_pipeline.config import ConfigError, Source
+from comagic_pipeline.warehouse import ops
+from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
+from comagic_pipeline.warehouse.star.accounts import mark_failed
+
+POINTS_SPENT_UNTIL = "points_spent_until"
+"""Metadata of a failure that waits for points: the moment at which they are there again, ISO 8601."""
+
+
+@dataclass
+class Entry:
+    """What a load did, filled in while it goes on."""
+
+    rows: int = 0
+    points: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def journaled(
+    context: AssetExecutionContext,
+    warehouse: Warehouse,
+    source: Source,
+    table: str,
+    period: tuple[date, date] | None = None,
+) -> Iterator[Entry]:
+    """Record the load inside the block; its expected errors become a Failure with one line for a person."""
+    started, entry = time.monotonic(), Entry()
+
+    def record(event: str, message: str | None = None) -> None:
+        seconds = time.monotonic() - started
+        with warehouse.begin() as connection:
+            write = partial(
+                ops.record,
+                connection,
+                account_id=source.account_id,
+                run_id=context.run.run_id,
+                table_name=table,
+                period=period,
+            )
+            for warning in entry.warnings:
+                context.log.warning(warning)
+                write(event="warning", message=warning)
+            write(event=event, rows=entry.rows, points=entry.points, seconds=seconds, message=message)
+            if event == "failed":
+                mark_failed(connection, source.account_id)
+
+    try:
+        yield entry
+    except (ComagicError, ConfigError, WarehouseError, SQLAlchemyError) as error:
+        message = one_line(error)
+        # When it is the warehouse that failed, the journal is out of reach too.
+        with suppress(WarehouseError, SQLAlchemyError):
+            record("failed", message)
+        days = f" {period[0]} to {period[1]}" if period else ""
+        metadata = {POINTS_SPENT_UNTIL: error.until.isoformat()} if isinstance(error, DayPointsSpentError) else {}
+        # The database's own words may show a row, which is personal data: no log gets them.
+        cause = None if isinstance(error, SQLAlchemyError) else error
+        raise Failure(f"{source.name}/{table}{days}: {message}", metadata=metadata, allow_retries=False) from cause
+    except BaseException as error:
+        # Stopped by a person, or a mistake of ours: Dagster shows the whole of it.
+        with suppress(WarehouseError, SQLAlchemyError):
+            record("failed", type(error).__name__)
+        raise
+    record("done")

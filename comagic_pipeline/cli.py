@@ -1,0 +1,194 @@
+"""The command line: `comagic-pipeline COMMAND`. Only its shape is here; what the commands do is in `commands/`.
+
+Dagster takes two seconds to import: the configuration is read before that, so that what is wrong there is said at once.
+
+Exit codes: 0 done, 1 failed, 2 bad input, 3 stopped by the day's points.
+"""
+
+import contextlib
+import json
+import signal
+import sys
+from datetime import UTC, date, datetime, timedelta
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from comagic_pipeline.commands.load import Summary
+
+_DATE = click.DateTime(["%Y-%m-%d"])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="comagic_pipeline", message="%(version)s")
+def cli() -> None:
+    """CoMagic (UIS) call tracking in your own SQL warehouse."""
+
+
+@cli.command()
+def demo() -> None:
+    """Load 30 days of a made-up account into the embedded PostgreSQL: no key, no server, no config needed."""
+    from comagic_pipeline.commands.demo import demo as run
+    from comagic_pipeline.commands.demo import show
+
+    console = Console()
+    _finish(run(console), console)
+    show(console)
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address that the web server listens on.")
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Port of the web server.")
+def up(host: str, port: int) -> None:
+    """Run the Dagster web server and daemon: UI, backfills, schedules. Ctrl-C stops them."""
+    from comagic_pipeline.config import load_config
+
+    config = load_config()
+    from comagic_pipeline.commands.up import up as run
+
+    run(config, host, port, Console())
+
+
+@cli.command()
+@click.option("--source", "source_name", help="Name of the source; may be left out when there is only one.")
+@click.option("--from", "first_day", type=_DATE, help="First day, YYYY-MM-DD.  [default: refresh_days ago]")
+@click.option("--till", "last_day", type=_DATE, help="Last day, included.  [default: today]")
+@click.option("--table", "tables", multiple=True, help="Only this table; may be repeated.  [default: all]")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def load(
+    source_name: str | None,
+    first_day: datetime | None,
+    last_day: datetime | None,
+    tables: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Load days of a source and build their star, as a run of the same job that the UI shows."""
+    from comagic_pipeline.commands.services import sandbox_api
+    from comagic_pipeline.config import ConfigError, load_config
+
+    config = load_config()
+    if source_name is None and len(config.sources) > 1:
+        raise ConfigError(f"--source: choose one of {', '.join(source.name for source in config.sources)}")
+    source = config.source(source_name or config.sources[0].name)
+    from comagic_pipeline.commands.load import load as run
+    from comagic_pipeline.partitions import today
+
+    now = today(source, datetime.now(UTC))
+    till: date = last_day.date() if last_day else now
+    begin: date = first_day.date() if first_day else max(source.start_date, till - timedelta(days=source.refresh_days))
+    console = Console(stderr=as_json)
+    _warn_of_ignored_keys(config.ignored)
+    with sandbox_api(config):
+        summary = run(config, source, begin, till, tables, console)
+    if as_json:
+        click.echo(json.dumps(summary.as_json(), ensure_ascii=False, default=str))
+    _finish(summary, console)
+
+
+@cli.command()
+@click.option("--port", default=8765, show_default=True, type=click.IntRange(1, 65535), help="Port on 127.0.0.1.")
+@click.option("--seed", default=1, show_default=True, help="Which of all possible accounts.")
+@click.option("--calls-per-day", default=300, show_default=True, type=click.IntRange(0), help="About so many.")
+@click.option("--campaigns", default=12, show_default=True, type=click.IntRange(0), help="Campaigns of the account.")
+@click.option("--day-limit", default=3000, show_default=True, type=click.IntRange(0), help="Points a day.")
+@click.option("--minute-limit", default=60, show_default=True, type=click.IntRange(1), help="Points a minute.")
+def sandbox(port: int, seed: int, calls_per_day: int, campaigns: int, day_limit: int, minute_limit: int) -> None:
+    """Serve a made-up account over the documented Data API, for trying things out without points."""
+    from comagic_pipeline.commands.services import require_free_port
+    from comagic_pipeline.sandbox.running import serve
+    from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Settings
+    from comagic_pipeline.sandbox.world import World
+
+    require_free_port(port, "--port")
+    click.echo(f"sandbox API: http://127.0.0.1:{port}/v2.0   key: {SANDBOX_TOKEN}   (Ctrl-C stops it)", err=True)
+    world = World(seed=seed, calls_per_day=calls_per_day, campaigns=campaigns)
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(port, world, Settings(day_limit=day_limit, minute_limit=minute_limit))
+
+
+@cli.command()
+def doctor() -> None:
+    """Check config, key, address list, points, warehouse and instance; say what to mend. Costs a point a source."""
+    from comagic_pipeline.commands.services import sandbox_api
+    from comagic_pipeline.config import load_config
+
+    config = load_config()
+    from comagic_pipeline.commands.doctor import Finding, examine
+
+    def report(finding: Finding) -> None:
+        click.echo(f"{'ok  ' if finding.ok else 'MEND'}  {finding.check}: {finding.text}")
+
+    with sandbox_api(config):
+        if not examine(config, report):
+            sys.exit(1)
+
+
+@cli.command()
+def stop() -> None:
+    """Stop the embedded PostgreSQL, whoever uses it; it starts again with the next command."""
+    from comagic_pipeline.config import load_config
+    from comagic_pipeline.resources import embedded_folder
+    from comagic_pipeline.warehouse.embedded import stop as run
+
+    click.echo("stopped" if run(embedded_folder(load_config())) else "it was not running")
+
+
+def main() -> None:
+    """Run the command line; expected errors become one line on standard error and an exit code."""
+    # A service manager's stop runs the same clean-up as Ctrl-C.
+    signal.signal(signal.SIGTERM, _interrupt)
+    from comagic_pipeline.commands.services import ServiceError
+    from comagic_pipeline.config import ConfigError
+    from comagic_pipeline.warehouse.embedded import EmbeddedServerError
+    from comagic_pipeline.warehouse.engine import WarehouseError
+
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+    except ConfigError as error:
+        _fail(str(error), 2)
+    except (WarehouseError, EmbeddedServerError, ServiceError) as error:
+        _fail(str(error), 1)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+
+
+def _finish(summary: "Summary", console: Console) -> None:
+    """Show how a load ended and leave with its exit code."""
+    table = Table(
+        "table", "rows", "points", "seconds", title=f"{summary.source} {summary.first_day} to {summary.last_day}"
+    )
+    for name, line in summary.tables.items():
+        table.add_row(name, str(line.rows), str(line.points), f"{line.seconds:.1f}")
+    if summary.tables:
+        console.print(table)
+    if summary.exit_code:
+        _fail(" ".join(filter(None, [summary.error, _missing(summary.missing)])), summary.exit_code)
+
+
+def _missing(days: list[date]) -> str:
+    return f"Not loaded: {len(days)} day(s), from {days[0]} to {days[-1]}; what was loaded stays." if days else ""
+
+
+def _warn_of_ignored_keys(keys: tuple[str, ...]) -> None:
+    for key in keys:
+        click.echo(f"Warning: {key}: this version knows the key and does not act on it", err=True)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

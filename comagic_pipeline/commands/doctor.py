@@ -1,0 +1,91 @@
+"""`doctor`: what is wrong with the set-up and how to mend it, before a load finds out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from comagic_pipeline.api.errors import ComagicError, DayPointsSpentError
+from comagic_pipeline.config import Config, ConfigError, Source
+from comagic_pipeline.instance import open_instance
+from comagic_pipeline.resources import api_url, open_client, open_warehouse
+from comagic_pipeline.warehouse.embedded import EmbeddedServerError
+from comagic_pipeline.warehouse.engine import WarehouseError, one_line
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what was looked at, and what was found; when not `ok`, `text` says what to mend."""
+
+    check: str
+    ok: bool
+    text: str
+
+
+def examine(config: Config, report: Callable[[Finding], None]) -> bool:
+    """Check config, warehouse, instance and each source's key, address and points; true when all is well.
+
+    Costs one point for each source (get.account). Findings are reported as they come.
+    """
+    findings = [Finding("config", True, f"{config.path}: {len(config.sources)} source(s)")]
+    findings += [
+        Finding("config", False, f"{key}: this version knows the key and does not act on it; take it out")
+        for key in config.ignored
+    ]
+    report_all = [*findings]
+    for finding in findings:
+        report(finding)
+    for check in (_warehouse, _instance):
+        report_all.append(check(config))
+        report(report_all[-1])
+    for source in config.sources:
+        for finding in _source(source):
+            report_all.append(finding)
+            report(finding)
+    return all(finding.ok for finding in report_all)
+
+
+def _warehouse(config: Config) -> Finding:
+    try:
+        with open_warehouse(config) as warehouse:
+            kind = "embedded " if config.warehouse.url is None else ""
+            text = f"{kind}PostgreSQL {warehouse.check()}, all migrations applied"
+            return Finding("warehouse", True, text)
+    except (ConfigError, WarehouseError, EmbeddedServerError) as error:
+        return Finding("warehouse", False, one_line(error))
+
+
+def _instance(config: Config) -> Finding:
+    try:
+        with open_instance(config) as instance:
+            return Finding("instance", True, f"storage is reachable, {instance.get_runs_count()} runs so far")
+    except (ConfigError, EmbeddedServerError) as error:
+        return Finding("instance", False, one_line(error))
+
+
+def _source(source: Source) -> list[Finding]:
+    name = f"source {source.name}"
+    try:
+        with open_client(source) as client:
+            answer = client.call("get.account")
+            account = msgspec.json.decode(answer.data)
+    except DayPointsSpentError as error:
+        return [Finding(name, True, f"the key works; {error}")]
+    except (ConfigError, ComagicError) as error:
+        return [Finding(name, False, one_line(error))]
+    account = account[0] if isinstance(account, list) and account else account
+    account = account if isinstance(account, dict) else {}
+    findings = [Finding(name, True, f"the key works at {api_url(source)}: account {account.get('name')}")]
+    zone = account.get("timezone")
+    if zone and zone != source.timezone:
+        mend = f"the account's time zone is {zone}, the config says {source.timezone}: set timezone: {zone}"
+        findings.append(Finding(name, False, mend))
+    limits = answer.limits
+    if limits.day_remaining is not None:
+        left = f"{limits.day_remaining} of {limits.day_limit} points left today"
+        enough = limits.day_remaining > source.day_points.reserve
+        mend = (
+            "" if enough else f"; backfills keep {source.day_points.reserve} in reserve and stop (day_points.reserve)"
+        )
+        findings.append(Finding(name, enough, left + mend))
+    return findings

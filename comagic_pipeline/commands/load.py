@@ -1,0 +1,191 @@
+"""`load`: the source's job in this process, recorded in the instance, with progress and an honest end."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.storage.tags import MAX_RETRIES_TAG
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from sqlalchemy import distinct, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from comagic_pipeline.assets.journal import POINTS_SPENT_UNTIL
+from comagic_pipeline.config import Config, ConfigError, Source
+from comagic_pipeline.definitions import build_definitions
+from comagic_pipeline.instance import open_instance
+from comagic_pipeline.partitions import today
+from comagic_pipeline.recovery import recover
+from comagic_pipeline.resources import open_client, open_warehouse
+from comagic_pipeline.schedules import RANGE_END, RANGE_START
+from comagic_pipeline.tables import REPORTS, STAR, TABLE_NAMES, with_what_they_need
+from comagic_pipeline.warehouse import ops
+from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError
+
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class TableSummary:
+    """What a load did to a table (or to the star as a whole)."""
+
+    rows: int
+    points: int
+    seconds: float
+
+
+@dataclass
+class Summary:
+    """How a load ended. `missing` are the days that were asked for and not loaded, oldest first."""
+
+    source: str
+    first_day: date
+    last_day: date
+    run_id: str = ""
+    ok: bool = False
+    error: str | None = None
+    points_spent_until: str | None = None
+    tables: dict[str, TableSummary] = field(default_factory=dict)
+    missing: list[date] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 failed, 3 stopped by the day's points."""
+        return 0 if self.ok else 3 if self.points_spent_until else 1
+
+    def as_json(self) -> dict[str, object]:
+        """The summary for machines; dates as YYYY-MM-DD."""
+        return asdict(self) | {
+            "first_day": self.first_day.isoformat(),
+            "last_day": self.last_day.isoformat(),
+            "missing": [day.isoformat() for day in self.missing],
+            "points": sum(table.points for table in self.tables.values()),
+        }
+
+
+def check_period(source: Source, first_day: date, last_day: date) -> None:
+    """Raises ConfigError when the days are not days that the source has."""
+    now = today(source, datetime.now(UTC))
+    for option, day in (("--till", last_day), ("--from", first_day)):
+        if day < source.start_date:
+            raise ConfigError(
+                f"{option} {day} is before start_date {source.start_date} of the source {source.name}: "
+                "give a later day, or set start_date back in the config"
+            )
+    if first_day > last_day:
+        raise ConfigError(f"--from {first_day} is later than --till {last_day}: swap them")
+    if last_day > now:
+        raise ConfigError(f"--till {last_day} lies in the future: the last day there is, is {now} ({source.timezone})")
+
+
+def load(
+    config: Config, source: Source, first_day: date, last_day: date, tables: Sequence[str], console: Console
+) -> Summary:
+    """Load days of a source, both included; `tables` empty means all that the config chooses.
+
+    Raises ConfigError, WarehouseError or EmbeddedServerError before anything is touched, and KeyboardInterrupt when the
+    load was told to stop: whole days that were loaded stay.
+    """
+    check_period(source, first_day, last_day)
+    chosen = with_what_they_need(TABLE_NAMES if source.tables == "all" else source.tables)
+    for table in tables:
+        if table not in chosen:
+            names = ", ".join(name for name in TABLE_NAMES if name in chosen)
+            raise ConfigError(f"--table {table}: not among the tables of the source {source.name}: {names}")
+    # So that a variable which is not set is found here.
+    open_client(source).close()
+    with open_warehouse(config) as warehouse, open_instance(config) as instance:
+        recover(config, instance, warehouse)
+        days = (last_day - first_day).days + 1
+        with _progress(console, warehouse, source, days, set(tables)):
+            result = _run(config, instance, source, first_day, last_day, tables)
+        return _summary(warehouse, source, first_day, last_day, result)
+
+
+def _run(
+    config: Config, instance: DagsterInstance, source: Source, first_day: date, last_day: date, tables: Sequence[str]
+) -> ExecuteInProcessResult:
+    # The tables of the star are built together.
+    names = [*tables, *(STAR if set(tables) & set(STAR) else ())]
+    return (
+        build_definitions(config)
+        .resolve_job_def(f"load_{source.name}")
+        .execute_in_process(
+            # What the run says is in the instance; the terminal shows progress and the outcome.
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            instance=instance,
+            asset_selection=[AssetKey([source.name, name]) for name in names] or None,
+            tags={
+                RANGE_START: first_day.isoformat(),
+                RANGE_END: last_day.isoformat(),
+                # Whoever called us decides what to do after a crash, not a daemon that starts later.
+                MAX_RETRIES_TAG: "0",
+            },
+            raise_on_error=False,
+        )
+    )
+
+
+@contextmanager
+def _progress(console: Console, warehouse: Warehouse, source: Source, days: int, tables: set[str]) -> Iterator[None]:
+    """A bar of the days that the ledger gains while the run goes on."""
+    reports = [method.table for method in REPORTS if not tables or method.table in tables]
+    started = datetime.now(UTC) - timedelta(seconds=1)
+    done = threading.Event()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rows]}"))
+
+    def poll(bar: Progress) -> None:
+        tasks = {name: bar.add_task(f"{name}: days", total=days, rows="") for name in reports}
+        is_last = False
+        while not is_last:
+            is_last = done.wait(_POLL_SECONDS)
+            # When the warehouse is gone, the run says so.
+            with suppress(WarehouseError, SQLAlchemyError), warehouse.connect() as connection:
+                ledger = ops.loaded_days.c
+                query = select(ledger.table_name, func.count(distinct(ledger.day)), func.sum(ledger.rows))
+                mine = (ledger.account_id == source.account_id) & (ledger.loaded_at >= started)
+                for name, loaded, rows in connection.execute(query.where(mine).group_by(ledger.table_name)):
+                    if name in tasks:
+                        bar.update(tasks[name], completed=loaded, rows=f"{rows} rows")
+
+    with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
+        thread = threading.Thread(target=poll, args=(bar,), name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+def _summary(
+    warehouse: Warehouse, source: Source, first_day: date, last_day: date, result: ExecuteInProcessResult
+) -> Summary:
+    summary = Summary(source.name, first_day, last_day, result.run_id, result.success)
+    if failed := result.get_step_failure_events():
+        # Later steps may fail for the same reason.
+        data = failed[0].step_failure_data
+        failure = data.user_failure_data
+        if data.error and data.error.cls_name == DagsterExecutionInterruptedError.__name__:
+            # Dagster makes a failed step of Ctrl-C; to whoever called us it stays what it was.
+            raise KeyboardInterrupt
+        error = (failure.description if failure else None) or (data.error.message if data.error else "")
+        summary.error = " ".join((error or "").split())
+        if failure and POINTS_SPENT_UNTIL in failure.metadata:
+            summary.points_spent_until = str(failure.metadata[POINTS_SPENT_UNTIL].value)
+    elif not summary.ok:
+        summary.error = next((event.message for event in result.all_events if event.is_failure), None)
+    journal, ledger = ops.journal.c, ops.loaded_days.c
+    with warehouse.connect() as connection:
+        query = select(journal.table_name, journal.rows, journal.points, journal.seconds)
+        lines = connection.execute(query.where(journal.run_id == result.run_id, journal.event.in_(("done", "failed"))))
+        for name, rows, points, seconds in lines:
+            summary.tables[name] = TableSummary(rows, int(points), round(seconds, 3))
+        loaded = set(connection.scalars(select(ledger.day).where(ledger.run_id == result.run_id)))
+    days = [first_day + timedelta(days=number) for number in range((last_day - first_day).days + 1)]
+    summary.missing = [] if summary.ok else [day for day in days if day not in loaded]
+    return summary

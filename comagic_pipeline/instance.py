@@ -1,0 +1,86 @@
+"""The Dagster instance: its environment, its storage in PostgreSQL, and the one step before anything else starts.
+
+dagster.yaml stands beside the package; what differs between machines comes to it through environment variables.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dagster import DagsterInstance
+from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+import comagic_pipeline
+from comagic_pipeline.config import CONFIG_VARIABLE, Config, ConfigError
+from comagic_pipeline.resources import embedded_folder
+from comagic_pipeline.warehouse.embedded import EmbeddedServer
+from comagic_pipeline.warehouse.engine import WarehouseError, one_line, postgresql_url
+
+STORAGE_VARIABLE = "COMAGIC_DAGSTER_URL"
+"""The database of runs and events; without it the embedded server has one."""
+STATE_VARIABLE = "COMAGIC_STATE_FOLDER"
+"""Where logs of runs are kept; the commands set it to .comagic/dagster."""
+INSTANCE_DATABASE = "dagster"
+PROJECT_FOLDER = Path(comagic_pipeline.__file__).parent.parent
+"""The folder of dagster.yaml and workspace.yaml."""
+RUNS_PER_SOURCE = 2
+"""A long backfill leaves room for the nightly load."""
+
+
+@contextmanager
+def open_instance(config: Config) -> Iterator[DagsterInstance]:
+    """The instance, migrated and with its pools' limits set, for this process and its children by environment.
+
+    Raises ConfigError when its storage cannot be used, EmbeddedServerError when the embedded server does not start.
+    """
+    if url := os.environ.get(STORAGE_VARIABLE):
+        yield from _open(config, url)
+        return
+    with EmbeddedServer(embedded_folder(config)) as server:
+        # A lost event is no loss of data: the load ledger is in the warehouse, whose commits do wait for the disk.
+        server.ensure_database(INSTANCE_DATABASE, synchronous_commit=False)
+        try:
+            yield from _open(config, server.url(INSTANCE_DATABASE, "psycopg2"))
+        finally:
+            # It is for children; the next one to open the instance must start the server again.
+            os.environ.pop(STORAGE_VARIABLE, None)
+
+
+def _open(config: Config, url: str) -> Iterator[DagsterInstance]:
+    try:
+        # Dagster's storage works with psycopg2.
+        storage = postgresql_url(url, STORAGE_VARIABLE, "psycopg2")
+        # Connected here because Dagster would try for ten seconds and report each attempt.
+        connection = create_engine(storage, poolclass=NullPool).connect()
+    except WarehouseError as error:
+        raise ConfigError(str(error)) from None
+    except SQLAlchemyError as error:
+        raise ConfigError(f"{STORAGE_VARIABLE}: cannot reach the storage of Dagster: {one_line(error)}") from None
+    state = config.state_folder / "dagster"
+    state.mkdir(parents=True, exist_ok=True)
+    home = os.environ.get("DAGSTER_HOME") or str(PROJECT_FOLDER)
+    os.environ.update(
+        {
+            "DAGSTER_HOME": home,
+            STORAGE_VARIABLE: storage.render_as_string(hide_password=False),
+            STATE_VARIABLE: str(state),
+            CONFIG_VARIABLE: str(config.path),
+            # Materializations of a range run are written in batches; one by one they cost 20 ms each.
+            "DAGSTER_EVENT_BATCH_SIZE": "100",
+        }
+    )
+    try:
+        # Processes that make the tables at the same moment get into each other's way: they take turns.
+        with connection:
+            connection.execute(text("select pg_advisory_lock(hashtextextended('comagic_pipeline instance', 0))"))
+            instance = DagsterInstance.from_config(home)
+            instance.upgrade()
+    except SQLAlchemyError as error:
+        raise ConfigError(f"{STORAGE_VARIABLE}: cannot use the storage of Dagster: {one_line(error)}") from None
+    with instance:
+        for source in config.sources:
+            # Without this the first runs of a pool do not heed its limit (tried: dagster_notes, 1.8).
+            instance.event_log_storage.set_concurrency_slots(source.pool, RUNS_PER_SOURCE)
+        yield instance

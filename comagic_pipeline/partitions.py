@@ -1,0 +1,22 @@
+"""Partitions: one for each day of a source, from its start date to today, in the account's time zone."""
+
+from datetime import date, datetime, timedelta
+
+from dagster import DailyPartitionsDefinition, TimeWindow
+
+from comagic_pipeline.config import Source
+
+
+def daily_partitions(source: Source) -> DailyPartitionsDefinition:
+    """The days of a source. Today is one of them: it is loaded again every hour until it is over."""
+    return DailyPartitionsDefinition(start_date=source.start_date.isoformat(), timezone=source.timezone, end_offset=1)
+
+
+def days_of(window: TimeWindow) -> tuple[date, date]:
+    """The first and the last day of a run's time window, both included."""
+    return window.start.date(), window.end.date() - timedelta(days=1)
+
+
+def today(source: Source, now: datetime) -> date:
+    """The day that it is for the source at this (aware) moment."""
+    return now.astimezone(source.zone).date()
