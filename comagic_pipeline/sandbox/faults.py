@@ -11,9 +11,9 @@ from comagic_pipeline.sandbox.world import World
 
 
 class Mutation(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """One change of the world: ``add`` takes the columns, ``delete`` the key, ``change`` both."""
+    """One change of the world: ``add`` takes the columns, ``delete`` and ``restore`` the key, ``change`` both."""
 
-    action: Literal["add", "change", "delete"]
+    action: Literal["add", "change", "delete", "restore"]
     method: str
     key: Any = None
     columns: dict[str, Any] = {}
@@ -28,6 +28,8 @@ class Mutation(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
                 world.change(self.method, key, self.columns)
             case "delete":
                 world.delete(self.method, key)
+            case "restore":
+                world.restore(self.method, key)
 
 
 class Fault(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

@@ -22,11 +22,12 @@ def read_page(world: World, method: Method, query: Query, shuffle: Random | None
     """The page that a query asks for; ``shuffle`` mixes the rows that the sort leaves equal.
 
     The sections of a report are its days. Without a sort, or sorted by time first, a page lies in a few of them; the
-    others are only counted, so that a page of a window of millions of rows costs as much as that of a small one.
+    others are only counted, at most once, so that a page of a window of millions of rows costs as much as that of a
+    small one. Any other sort needs the whole window for every page.
     """
     sections = world.sections(method.name, query.date_from, query.date_till, query.options)
     if query.matches is not None:
-        sections = [_filtered(section, query) for section in sections]
+        sections = [section.filtered(query.matches, query.condition) for section in sections]
     if query.order and query.order[0].column != method.time_column:
         sections = [_joined(sections)]
     elif query.order and query.order[0].descending:
@@ -34,25 +35,17 @@ def read_page(world: World, method: Method, query: Query, shuffle: Random | None
     elif not query.order and shuffle is not None:
         shuffle.shuffle(sections)
     rows: list[Row] = []
-    skip = query.offset
+    total_items = 0
     for section in sections:
-        if len(rows) == query.limit:
-            break
-        if skip >= section.count:
-            skip -= section.count
-            continue
-        ordered = _ordered(section.rows, query.order, shuffle)
-        rows += ordered[skip : skip + query.limit - len(rows)]
-        skip = 0
-    return Page(rows, sum(section.count for section in sections))
-
-
-def _filtered(section: Section, query: Query) -> Section:
-    return Section(lambda: list(filter(query.matches, section.rows)))
+        begin, missing = max(query.offset - total_items, 0), query.limit - len(rows)
+        if missing and begin < section.count:
+            rows += _ordered(section.rows(), query.order, shuffle)[begin : begin + missing]
+        total_items += section.count
+    return Page(rows, total_items)
 
 
 def _joined(sections: list[Section]) -> Section:
-    return Section(lambda: list(chain.from_iterable(section.rows for section in sections)))
+    return Section(lambda: list(chain.from_iterable(section.rows() for section in sections)))
 
 
 def _ordered(rows: list[Row], order: list[Order], shuffle: Random | None) -> list[Row]:
@@ -65,4 +58,6 @@ def _ordered(rows: list[Row], order: list[Order], shuffle: Random | None) -> lis
 
 def _sort_key(value: Any) -> tuple[bool, bool, Any]:
     """Nulls last, as in PostgreSQL; text apart from numbers, for a test may put the one in place of the other."""
+    if isinstance(value, dict | list):
+        value = str(value)
     return value is None, isinstance(value, str), value

@@ -13,6 +13,8 @@ from comagic_pipeline.sandbox.settings import Settings
 from comagic_pipeline.sandbox.specification import Method, Parameter
 
 _TYPES: dict[str, type] = {"string": str, "iso8601": str, "boolean": bool, "array": list, "object": dict}
+_GENERAL = ("access_token", "user_id", "limit", "offset", "fields", "filter", "sort", "date_from", "date_till")
+_INSTEAD_OF_PERIOD = ("chat_id", "chat_ids")
 _GENERAL_MAXIMUM_DAYS = 90
 """The catalog's limit of a method that has no limit of its own: the text of the error calls it 3 months."""
 
@@ -36,8 +38,10 @@ class Query:
     date_till: str | None = None
     matches: RowTest | None = None
     order: list[Order] = field(default_factory=list)
+    condition: str = ""
+    """What ``matches`` was made of."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """All parameters as sent, for those that only one method has."""
+    """The parameters that only this method has, as sent."""
 
     def with_limit(self, limit: int) -> "Query":
         """The same query for a page of another size."""
@@ -46,9 +50,13 @@ class Query:
 
 def read_query(method: Method, params: dict[str, Any], settings: Settings) -> Query:
     """The query that the parameters ask for; raises the :class:`ApiError` of the first that is wrong."""
-    # An agent passes user_id in every method, also where the table of the page leaves it out (get.account).
-    known = {"user_id": Parameter("user_id", "number")} | method.parameters
+    # An agent passes user_id in every client method, also where the table of the page leaves it out (get.account).
+    known = ({"user_id": Parameter("user_id", "number")} if method.is_for_clients else {}) | method.parameters
     check_parameters(known, params)
+    for chat_id in params.get("chat_ids", []):
+        if not _is_whole_number(chat_id):
+            raise ApiError("data_type_error", "chat_ids", chat_id)
+    sort = "sort" if "sort" in known else "order"  # get.lead_funnel_stages names it so
     asked = {parameter.name: parameter.default for parameter in method.params if parameter.default is not None} | params
     date_from, date_till = _read_period(method, params, settings)
     return Query(
@@ -60,8 +68,9 @@ def read_query(method: Method, params: dict[str, Any], settings: Settings) -> Qu
         date_from=date_from,
         date_till=date_till,
         matches=read_filter(params["filter"], method) if "filter" in params else None,
-        order=[_read_order(item, method) for item in params.get("sort", [])],
-        options=params,
+        order=[_read_order(item, method, sort) for item in params.get(sort, [])],
+        condition=repr(params.get("filter")),
+        options={name: value for name, value in params.items() if name not in _GENERAL},
     )
 
 
@@ -82,8 +91,12 @@ def check_parameters(known: Mapping[str, Parameter], params: dict[str, Any]) -> 
 
 def _has_type(value: Any, parameter: Parameter) -> bool:
     if parameter.type == "number":
-        return isinstance(value, int) and not isinstance(value, bool)
+        return _is_whole_number(value)
     return isinstance(value, _TYPES[parameter.type])
+
+
+def _is_whole_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _read_fields(fields: list[Any], method: Method) -> list[str]:
@@ -97,27 +110,32 @@ def _read_fields(fields: list[Any], method: Method) -> list[str]:
     return fields
 
 
-def _read_order(item: Any, method: Method) -> Order:
+def _read_order(item: Any, method: Method, path: str) -> Order:
     if not isinstance(item, dict):
-        raise ApiError("data_type_error", "sort", item)
+        raise ApiError("data_type_error", path, item)
     for name in item.keys() - {"field", "order"}:
-        raise ApiError("unexpected_parameters", f"sort.{name}", item[name])
+        raise ApiError("unexpected_parameters", f"{path}.{name}", item[name])
     if "field" not in item:
-        raise ApiError("required_parameter_missed", "sort.field")
+        raise ApiError("required_parameter_missed", f"{path}.field")
     name, order = item["field"], item.get("order", "asc")
     column = method.columns.get(name) if isinstance(name, str) else None
     if column is None:
-        raise ApiError("unexpected_parameters", "sort", name)
+        raise ApiError("unexpected_parameters", path, name)
     if not column.sort:
-        raise ApiError("sort_prohibited", "sort", name)
+        raise ApiError("sort_prohibited", path, name)
     if order not in ("asc", "desc"):
-        raise ApiError("invalid_parameter_value", "sort.order", order)
+        raise ApiError("invalid_parameter_value", f"{path}.order", order)
     return Order(column.name, order == "desc")
 
 
 def _read_period(method: Method, params: dict[str, Any], settings: Settings) -> tuple[str | None, str | None]:
-    if "date_from" not in params or "date_till" not in params:
+    if "date_from" not in params and "date_till" not in params:
+        if "date_from" in method.parameters and params.keys().isdisjoint(_INSTEAD_OF_PERIOD):
+            raise ApiError("required_parameter_missed", "date_from")
         return None, None
+    for name in ("date_from", "date_till"):
+        if name not in params:
+            raise ApiError("required_parameter_missed", name)
     start, end = _read_moment("date_from", params), _read_moment("date_till", params)
     if end < start:
         raise ApiError("invalid_parameter_value", "date_till", params["date_till"])

@@ -11,6 +11,9 @@ SANDBOX_LOGIN = "user@example.test"
 SANDBOX_PASSWORD = "sandbox-password"  # noqa: S105 - as above
 
 
+Refusal = Literal["forbidden", "method_component_disabled", "method_not_found"]
+
+
 @dataclass
 class Quirks:
     """Odd answers that the docs, their samples or clients report; all off by default."""
@@ -18,13 +21,16 @@ class Quirks:
     metadata_name: Literal["metadata", "meta_data"] = "metadata"
     empty_limits: bool = False
     without_metadata: bool = False
-    bare_list: bool = False
-    """``result`` is the list of rows itself, as in the sample of get.campaign_daily_stat."""
+    bare_list: bool | None = None
+    """Whether ``result`` is the list of rows itself; None: with get.campaign_daily_stat only, as its sample shows."""
     null_for_empty_arrays: bool = False
+    """Null in place of empty objects too."""
     short_pages: int | None = None
     """At most so many rows a page, although ``limit`` is larger and more remain."""
     numbers_as_strings: frozenset[str] = frozenset()
     """Number columns that come as text: ``"12"``."""
+    strings_as_numbers: frozenset[str] = frozenset()
+    """Text columns that come as numbers where they hold digits only."""
     extra_columns: dict[str, Any] = field(default_factory=dict)
     """Columns that nobody asked for and no catalog knows."""
     forgotten_columns: frozenset[str] = frozenset()
@@ -41,8 +47,12 @@ class Settings:
     allowed_addresses: list[str] = field(default_factory=lambda: ["127.0.0.1"])
     """Addresses or networks, as ``0.0.0.0/0``."""
     account_active: bool = True
-    refused_methods: dict[str, Literal["forbidden", "method_component_disabled"]] = field(default_factory=dict)
-    """The mnemonic with which a method is refused."""
+    refused_methods: dict[str, Refusal] = field(default_factory=dict)
+    """The mnemonic with which a method is refused, by the name it is called; its other name, if any, still works."""
+    refused_users: set[int] = field(default_factory=set)
+    """Users of an agent's customers, of ``get.customer_users``, on whose behalf every request is ``forbidden``."""
+    refused_methods_of_users: dict[int, dict[str, Refusal]] = field(default_factory=dict)
+    """As ``refused_methods``, for single users of an agent's customers."""
     day_limit: int = 3000
     minute_limit: int = 60
     longest_period_days: int | None = None

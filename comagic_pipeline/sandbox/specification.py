@@ -57,6 +57,9 @@ class Method(msgspec.Struct, frozen=True, dict=True):
     fields: list[Column]
     date_window: DateWindow | None
     loader_hints: LoaderHints
+    available_to: list[str]
+    any_of_components: list[str]
+    alias: str | None = None
 
     @cached_property
     def columns(self) -> dict[str, Column]:
@@ -70,8 +73,13 @@ class Method(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def key(self) -> list[str]:
-        """The columns that identify a row."""
-        return self.loader_hints.primary_key
+        """The columns that identify a row, within one period for a method that sums up periods."""
+        return [name for name in self.loader_hints.primary_key if name in self.columns]
+
+    @property
+    def is_for_clients(self) -> bool:
+        """Whether it tells of a client's account, not of an agent's customers."""
+        return "client" in self.available_to
 
     @property
     def time_column(self) -> str | None:
@@ -122,8 +130,9 @@ def _read(name: str) -> bytes:
 
 @cache
 def methods() -> dict[str, Method]:
-    """Every ``get.*`` method by name."""
-    return {method.name: method for method in msgspec.json.decode(_read("methods.json"), type=_MethodsFile).methods}
+    """Every ``get.*`` method by name, and by its other name if the docs give one."""
+    listed = msgspec.json.decode(_read("methods.json"), type=_MethodsFile).methods
+    return {name: method for method in listed for name in (method.name, method.alias) if name is not None}
 
 
 @cache

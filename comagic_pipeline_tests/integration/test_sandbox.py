@@ -410,11 +410,6 @@ def test_longest_period(account: Account, longest: int | None, date_till: str, i
         ({"allowed_addresses": ["203.0.113.0/24"]}, "ip_not_whitelisted", {"ip": "127.0.0.1"}),
         ({"account_active": False}, "account_inactive", None),
         ({"refused_methods": {CALLS: "forbidden"}}, "forbidden", None),
-        (
-            {"refused_methods": {CALLS: "method_component_disabled"}},
-            "method_component_disabled",
-            {"components": "consultant, lead"},
-        ),
         ({"day_limit": 0}, "limit_exceeded", {"limit_type": "day", "limit_max_value": 0}),
     ],
 )
@@ -530,6 +525,7 @@ def test_quirks(account: Account) -> None:
     nulls = result(null_for_empty_arrays=True)["data"]
     assert [row["tags"] or [] for row in nulls] == [row["tags"] for row in plain["data"]]
     assert None in [row["tags"] for row in nulls]
+    assert None in [row["condition"] for row in account.rows("get.tags", fields=["condition"])]
     short = result(short_pages=7)
     assert short["data"] == plain["data"][:7]
     assert short["metadata"]["total_items"] == plain["metadata"]["total_items"] > 7

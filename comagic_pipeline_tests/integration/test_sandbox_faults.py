@@ -218,8 +218,13 @@ def test_control_over_http(sandbox: Sandbox, http: httpx.Client, post: Post) -> 
     mutation = {"action": "change", "method": "get.campaigns", "key": 77001, "columns": {"name": "Другое"}}
     assert http.post(f"{control}/world", json=[mutation]).status_code == 204
     assert "Другое" in {row["name"] for row in post("get.campaigns").json()["result"]["data"]}
+    vanishing = [{"action": action, "method": "get.campaigns", "key": 77001} for action in ("delete", "restore")]
+    assert http.post(f"{control}/world", json=vanishing[:1]).status_code == 204
+    assert "Другое" not in {row["name"] for row in post("get.campaigns").json()["result"]["data"]}
+    assert http.post(f"{control}/world", json=vanishing[1:]).status_code == 204
+    assert "Другое" in {row["name"] for row in post("get.campaigns").json()["result"]["data"]}
     report = http.get(f"{control}/requests").json()
-    assert [record["outcome"] for record in report["requests"]] == ["http_502", "ok"]
+    assert [record["outcome"] for record in report["requests"]] == ["http_502", "ok", "ok", "ok"]
     assert report["points_spent"] == sandbox.points_spent
 
 
@@ -232,6 +237,7 @@ def test_control_over_http(sandbox: Sandbox, http: httpx.Client, post: Post) -> 
         ("faults", {}),
         ("world", [{"action": "add", "method": CALLS, "columns": {"id": 1}}]),
         ("world", [{"action": "delete", "method": "get.nothing", "key": 1}]),
+        ("world", [{"action": "restore", "method": CALLS, "key": 1}]),
     ],
 )
 def test_bad_orders_are_refused(sandbox: Sandbox, http: httpx.Client, path: str, body: Any) -> None:

@@ -237,14 +237,6 @@ def test_ongoing_calls_come_on_demand_and_unfinished() -> None:
     assert {ongoing[name] for name in row if name == "finish_time" or name.endswith("_duration")} == {None}
 
 
-def test_known_counts_are_right() -> None:
-    """Days that are counted without being made hold just that many rows."""
-    sections = world().sections(CALLS, "2025-03-01 00:00:00", "2025-03-31 23:59:59", {})
-    counts = [section.count for section in sections]
-    assert not any("rows" in vars(section) for section in sections)
-    assert counts == [len(section.rows) for section in sections]
-
-
 def test_changes_are_seen() -> None:
     """Rows that are added, changed and deleted look so from then on, in counts too, and others stay as they were."""
     a_world = world()
@@ -275,6 +267,33 @@ def test_lists_can_be_changed_too() -> None:
     names = {row["id"]: row["name"] for row in a_world.rows("get.campaigns")}
     assert names[77001] == "Новое имя"
     assert 77002 not in names
+
+
+def test_deleted_rows_come_back() -> None:
+    """A row that was deleted is there again when restored, with the changes made to it meanwhile."""
+    a_world = world()
+    before = a_world.rows("get.campaigns")
+    a_world.delete("get.campaigns", 77001)
+    a_world.change("get.campaigns", 77001, {"name": "Новое имя"})
+    assert a_world.rows("get.campaigns") == [row for row in before if row["id"] != 77001]
+    a_world.restore("get.campaigns", 77001)
+    assert a_world.rows("get.campaigns") == [
+        row | {"name": "Новое имя"} if row["id"] == 77001 else row for row in before
+    ]
+    with pytest.raises(ValueError, match="with the key 77001 was deleted"):
+        a_world.restore("get.campaigns", 77001)
+
+
+def test_a_row_moves_to_another_day() -> None:
+    """A row added under the key of a deleted one stayed hidden: a call could not move to another day."""
+    a_world = world()
+    call = calls_of(a_world, "2025-03-03")[0]
+    moved = call | {"start_time": "2025-03-04 10:00:00", "finish_time": "2025-03-04 10:01:00"}
+    for _ in range(2):
+        a_world.delete(CALLS, call["id"])
+        assert call["id"] not in {row["id"] for row in calls_of(a_world, "2025-03-03", "2025-03-04")}
+        a_world.add(CALLS, moved)
+        assert [row for row in calls_of(a_world, "2025-03-03", "2025-03-04") if row["id"] == call["id"]] == [moved]
 
 
 def test_a_row_without_its_time_cannot_be_added() -> None:

@@ -6,15 +6,15 @@ Calls, chats, offline messages and goals share these columns.
 from collections.abc import Iterable
 from random import Random
 
-from comagic_pipeline.sandbox import texts
-from comagic_pipeline.sandbox.cast import NO_CAMPAIGN_ID, Campaign, Cast
+from comagic_pipeline.sandbox.rows import texts
+from comagic_pipeline.sandbox.rows.cast import Campaign, Cast, Source
 from comagic_pipeline.sandbox.specification import Row
 
 _VISITORS = 1_000_000
 _FIRST_VISITOR_ID = 9_000_000_000
 _FIRST_PERSON_ID = 8_000_000_000
 _DEVICES = ("desktop", "desktop", "mobile", "mobile", "mobile", "tablet", "other")
-_WITHOUT_VISIT: Row = {"visit_other_campaign": False, "visitor_custom_properties": [], "segments": []}
+WITHOUT_VISIT: Row = {"visit_other_campaign": False, "visitor_custom_properties": [], "segments": []}
 
 
 class Visits:
@@ -26,14 +26,16 @@ class Visits:
     def __init__(self, cast: Cast, random: Random, columns: Iterable[str]) -> None:
         self._cast = cast
         self._random = random.random
-        self._without_visit = dict.fromkeys(columns) | _WITHOUT_VISIT
+        self._first_visitor_id = cast.id_offset + _FIRST_VISITOR_ID
+        self._first_person_id = cast.id_offset + _FIRST_PERSON_ID
+        self._without_visit = dict.fromkeys(columns) | WITHOUT_VISIT
         self._of_campaign = [self._without_visit | _attribution(campaign) for campaign in cast.campaigns]
 
     def without_visit(self) -> Row:
         """A contact without a visit: the built-in campaign or none at all, everything else empty."""
         row = self._without_visit.copy()
         if self._random() < 0.5:
-            row["campaign_id"] = NO_CAMPAIGN_ID
+            row["campaign_id"] = self._cast.no_campaign_id
             row["campaign_name"] = texts.NO_CAMPAIGN_NAME
         return row
 
@@ -67,8 +69,8 @@ class Visits:
             )
         if source.click_id:
             row[source.click_id] = f"{1_000_000_000_000_000_000 + int(luck * 1e15)}"
-        row["visitor_id"] = _FIRST_VISITOR_ID + visitor
-        row["person_id"] = _FIRST_PERSON_ID + visitor // 2
+        row["visitor_id"] = self._first_visitor_id + visitor
+        row["person_id"] = self._first_person_id + visitor // 2
         row["visitor_session_id"] = session_id
         row["visits_count"] = visits_count
         row["visitor_type"] = "Не заполнен" if luck < 0.01 else "Новый" if visits_count == 1 else "Вернувшийся"
@@ -96,6 +98,17 @@ class Visits:
         return campaign, row
 
 
+def source_columns(source: Source) -> Row:
+    """A traffic source as all reports but that of goals tell it."""
+    return {
+        "source_id": source.id,
+        "source_name": source.name,
+        "source_new": source.group,
+        "channel_new": source.channel_name,
+        "channel_code": source.channel_code,
+    }
+
+
 def _attribution(campaign: Campaign) -> Row:
     """What every visit of a campaign has in common."""
     source = campaign.source
@@ -105,11 +118,7 @@ def _attribution(campaign: Campaign) -> Row:
         "channel": source.legacy_channel,
         "search_engine": source.search_engine,
         "referrer_domain": source.referrer_domain,
-        "source_id": source.id,
-        "source_name": source.name,
-        "source_new": source.group,
-        "channel_new": source.channel_name,
-        "channel_code": source.channel_code,
+        **source_columns(source),
         "utm_source": source.utm_source,
         "utm_medium": source.utm_medium,
         "utm_campaign": f"campaign_{campaign.id}" if source.utm_source else None,

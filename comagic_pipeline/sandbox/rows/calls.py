@@ -1,16 +1,21 @@
 """Rows of get.calls_report: the calls of a day, and how they look while they go on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from random import Random
 from typing import Any
 
-from comagic_pipeline.sandbox import specification, texts
-from comagic_pipeline.sandbox.cast import Cast
+from comagic_pipeline.sandbox import specification
+from comagic_pipeline.sandbox.rows import texts
+from comagic_pipeline.sandbox.rows.cast import OFFICE_PHONE_NUMBER, USER_LOGIN, Cast
+from comagic_pipeline.sandbox.rows.days import Days
+from comagic_pipeline.sandbox.rows.visits import Visits
 from comagic_pipeline.sandbox.specification import Row
-from comagic_pipeline.sandbox.visits import Visits
 
 METHOD = "get.calls_report"
+
+CALL_AT_NOON = 2
+"""The number of a call that begins at 12:34:56, on every day with so many calls."""
 
 _FIRST_ID = 3_330_000_000
 _FIRST_DAY = date(2015, 1, 1).toordinal()
@@ -30,15 +35,22 @@ _EMPTY_WHILE_GOING_ON = (
 )  # fmt: skip
 
 
-def count(cast: Cast, day: date, per_day: int) -> int:
-    """How many calls begin on a day: ``per_day`` on average, fewer at weekends, at most as many as there are ids."""
-    random = Random(f"{cast.seed}/calls/{day}/count")  # noqa: S311 - rows, not secrets
-    return min(round(per_day * _WEEKDAYS[day.weekday()] * (0.85 + 0.3 * random.random())), _PRIME)
+def count(days: Days, day: date) -> int:
+    """How many calls begin on a day: so many on average, fewer at weekends, at most as many as there are ids."""
+    random = Random(f"{days.cast.seed}/calls/{day}/count")  # noqa: S311 - rows, not secrets
+    return min(round(days.calls_per_day * _WEEKDAYS[day.weekday()] * (0.85 + 0.3 * random.random())), _PRIME)
 
 
-def rows(cast: Cast, day: date, per_day: int) -> list[Row]:
+def rows(days: Days, day: date) -> list[Row]:
     """The calls that begin on a day, in no particular order."""
-    return _Day(cast, day).calls(count(cast, day, per_day))
+    return _Day(days.cast, day).calls(count(days, day))
+
+
+def communication_ids(cast: Cast, day: date) -> Callable[[int], int]:
+    """The communication id of the call with a number on a day: 0, 1, 2 and so on, without making the calls."""
+    first = _FIRST_COMMUNICATION_ID + _first_of_day(cast, day)
+    shift = _shift(_stream(cast, day).random())
+    return lambda index: first + _scattered(index, shift)
 
 
 def as_of(rows: list[Row], now: str, options: Mapping[str, Any]) -> list[Row]:
@@ -52,22 +64,38 @@ def as_of(rows: list[Row], now: str, options: Mapping[str, Any]) -> list[Row]:
     return shown
 
 
+def _stream(cast: Cast, day: date) -> Random:
+    return Random(f"{cast.seed}/calls/{day}")  # noqa: S311 - rows, not secrets
+
+
+def _first_of_day(cast: Cast, day: date) -> int:
+    return cast.id_offset + (day.toordinal() - _FIRST_DAY) * _IDS_PER_DAY
+
+
+def _shift(luck: float) -> int:
+    return int(luck * _PRIME)
+
+
+def _scattered(index: int, shift: int) -> int:
+    return (index * 611_953 + shift) % _PRIME
+
+
 class _Day:
     def __init__(self, cast: Cast, day: date) -> None:
-        stream = Random(f"{cast.seed}/calls/{day}")  # noqa: S311 - rows, not secrets
+        stream = _stream(cast, day)
         columns = specification.methods()[METHOD].columns
         self._random = stream.random
         self._cast = cast
         self._visits = Visits(cast, stream, columns)
         self._midnight = datetime.combine(day, time())
-        self._ids = (day.toordinal() - _FIRST_DAY) * _IDS_PER_DAY
+        self._ids = _first_of_day(cast, day)
         self._sources = columns["source"].enum or []
         self._finish_reasons = columns["finish_reason"].enum or []
         self._attributes = columns["attributes"].items_enum or []
 
     def calls(self, count: int) -> list[Row]:
-        shift = int(self._random() * _PRIME)
-        return [self._call((index * 611_953 + shift) % _PRIME, self._second(index)) for index in range(count)]
+        shift = _shift(self._random())
+        return [self._call(_scattered(index, shift), self._second(index)) for index in range(count)]
 
     def _second(self, index: int) -> int:
         """The second a call begins at: the first and the last of the day always, one that several share, any other."""
@@ -133,7 +161,7 @@ class _Day:
         row["tags"] = self._tags(second + total)
         self._put_employees(row, talked=talked, luck=luck)
         if talked:
-            row["operator_phone_number"] = "74950000201"
+            row["operator_phone_number"] = OFFICE_PHONE_NUMBER
         row["scenario_name"] = scenario.name
         row["scenario_id"] = scenario.id
         row["site_domain_name"] = site.domain
@@ -172,8 +200,8 @@ class _Day:
                     "tag_name": tag.name,
                     "tag_type": "manual" if manual or employee else "auto",
                     "tag_change_time": self._moment(second + 60 * index),
-                    "tag_user_id": 2801 if manual else None,
-                    "tag_user_login": "user@example.test" if manual else None,
+                    "tag_user_id": self._cast.user_id if manual else None,
+                    "tag_user_login": USER_LOGIN if manual else None,
                     "tag_employee_id": employee.id if employee else None,
                     "tag_employee_full_name": employee.full_name if employee else None,
                 }

@@ -61,3 +61,63 @@ CAMPAIGN_NAMES = (
 )
 NO_CAMPAIGN_NAME = "Посетители без рекламной кампании"
 DIALLING_CAMPAIGNS = ("Обзвон старых клиентов", "Опрос о качестве")
+KEYWORDS = ("установка окон", "окна пвх +цена", '"остекление балкона"')
+EMPLOYEE_GROUPS = ("Продажи", "Поддержка", 'Отдел "Замеры"')
+STATUSES = (
+    # name, code, is deleted
+    ("Доступен", "available", False),
+    ("Перерыв", "break", False),
+    ("Не беспокоить", "do_not_disturb", False),
+    ("Нет на месте", "not_at_workplace", False),
+    ("Нет на работе", "not_at_work", False),
+    ("Исходящий обзвон", "auto_out_call", False),
+    ("Неизвестно", "unknown", False),
+    ('Обучение "Окна+"', None, False),
+    ("Дежурство", None, True),
+)
+CHAT_CHANNELS = (
+    # name, type, status
+    ("Чат на сайте", "comagic", "active"),
+    ("Бот", "telegram", "active"),
+    ("WhatsApp, склад", "whatsapp", "idle"),
+    ("Авито", "avito", "active"),
+    ("Старая группа ВК", "vkontakte_groups", "deleted"),
+)
+GOALS = (
+    # name, type, source, ext_id
+    ("Клик по телефону", "click", "comagic", None),
+    ("Отправка формы «Замер»", "track_event", "yandex.metrika", "310000001"),
+    ("Больше 3 минут на сайте", "time_on_site", "comagic", None),
+    ("Корзина", "ppc_goal", "google.analytics", "ga-17"),
+    ('Дочитал "Цены" до конца', "scroll", "comagic", None),
+    ("Переход в мессенджер", "link", "yandex.metrika", "310000002"),
+)
+MESSAGES = (
+    "Здравствуйте, сколько стоит окно?",
+    "Здравствуйте! Сейчас посчитаю.",
+    "Размер 150 × 140, профиль любой",
+    "От 15 900 ₽ с установкой",
+    "А когда сможете приехать? 😀",
+    "Завтра с 10 до 12, удобно?",
+)
+FINISH_REASONS = {
+    "subscriber_disconnects": "Абонент разорвал соединение",
+    "operator_answer": "Дозвонились до сотрудника",
+    "operator_disconnects": "Сотрудник разорвал соединение",
+    "another_operator_answer": "Ответил другой сотрудник",
+    "operator_not_responsible": "Сотрудник не ответил",
+    "operator_busy": "Сотрудник занят",
+    "transfer_disconnects": "Сотрудник отключен из-за перевода",
+    "no_operation": "Нет операции для обработки",
+}
+SITE_BLOCKS = ("Шапка", "Подвал")
+POSITIONS = ("Менеджер", "Старший менеджер")
+CONTACT_GROUPS = ("Все", 'Клиенты "VIP"', "Пустая")
+ORGANIZATIONS = ('ООО "Ромашка"', "ИП О'Коннор")
+DEAL_STAGES = (
+    ("Новая", "in_process"),
+    ("Замер", "in_process"),
+    ("Договор", "in_process"),
+    ("Успешно", "success"),
+    ("Отказ", "failed"),
+)
