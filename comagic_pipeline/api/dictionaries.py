@@ -60,7 +60,7 @@ class DictionaryReader:
             while True:
                 answer = self._requests.page(read)
                 totals.add(answer.total)
-                rows.update((self._requests.key(row), row) for row in answer.rows)
+                rows.update(self._requests.distinct(answer.rows))
                 rejected += answer.rejected
                 unstorable += answer.counted - len(answer.rows)
                 read += answer.counted

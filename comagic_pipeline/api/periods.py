@@ -8,6 +8,8 @@ next page begins one row before the edge. If its first row lies before the edge 
 rows lie before the edge as were read: none arrived or vanished there, and the days before it are complete. Rows that
 arrive behind the edge do no harm. Where the overlap does not fit, reading goes back to the last edge that did. If that
 does not fit any more, rows before it changed: the rest is read from there, and then the changed days are looked for.
+What cannot be seen: as many rows arriving as vanishing between two pages, and changes behind the window's last request
+or, in windows larger than the offset reaches, before the moment that reading went on from.
 
 Where answers cannot be ordered, a window counts as a whole, and one that does not add up is read in parts.
 """
@@ -254,7 +256,7 @@ class PeriodReader:
             while not is_complete:
                 answer = self._requests.page_of_period(start, end, read)
                 totals.add(answer.total)
-                rows.update((self._requests.key(row), row) for row in answer.rows)
+                rows.update(self._requests.distinct(answer.rows))
                 rejected += answer.rejected
                 read += answer.counted
                 unstorable = sum(value.column is None for value in rejected)

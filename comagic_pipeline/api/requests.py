@@ -1,11 +1,14 @@
 """One request for rows: all columns of a method, one page, decoded and counted. Which pages to ask for is not here."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, time, tzinfo
 from operator import attrgetter
 from typing import Any
+
+import msgspec
 
 from comagic_pipeline.api.client import Client
 from comagic_pipeline.api.errors import UnexpectedParameterError
@@ -47,8 +50,8 @@ class RowRequests:
     """Asks for rows of one method for one account; `params` go with every request (user_id, filter, ...).
 
     A column that the API does not know is left out from then on, with a line in `warnings`. `points` counts
-    successful requests. `key` gives a row's key, `label` the key as text, and `time`, for a report, the moment that a
-    period applies to. Pages have `page_rows` rows.
+    successful requests. `label` gives a row's key as text, and `time`, for a report, the moment that a period applies
+    to. Pages have `page_rows` rows.
     """
 
     def __init__(
@@ -72,9 +75,24 @@ class RowRequests:
             self._fixed["limit"] = page_rows
         if sort:
             self._fixed["sort"] = [{"field": sort, "order": "asc"}]
-        self.key: Callable[[Row], Any] = attrgetter(*method.key)
+        self._key: Callable[[Row], Any] = attrgetter(*method.key)
         self.label = self._decoder.label
         self.time = _time_of(method)
+
+    def distinct(self, rows: Iterable[Row]) -> dict[Any, Row]:
+        """Rows of one answer by what tells them apart: the last of those that share a key.
+
+        Where a key is not surely unique all values count, and rows that are equal in all of them by their number.
+        """
+        if self.method.is_key_unique:
+            return {self._key(row): row for row in rows}
+        times: Counter[Any] = Counter()
+        found = {}
+        for row in rows:
+            values = msgspec.json.encode(row)
+            times[values] += 1
+            found[values, times[values]] = row
+        return found
 
     def page(self, offset: int = 0) -> Answer:
         """The page of a dictionary that begins at this row."""
@@ -91,7 +109,7 @@ class RowRequests:
         if len(inside) == len(answer.rows):
             return answer
         outside = [
-            Rejected(str(self.key(row)), None, None, _text(self.time(row)), f"not between {start} and {end}, as asked")
+            Rejected(self.label(row), None, None, _text(self.time(row)), f"not between {start} and {end}, as asked")
             for row in answer.rows
             if not start <= self.time(row) <= end
         ]
@@ -109,7 +127,7 @@ class RowRequests:
             break
         self.points += 1
         page = self._decoder.decode(answer.data)
-        distinct = {self.key(row): row for row in page.rows}
+        distinct = self.distinct(page.rows)
         unstorable = sum(rejected.column is None for rejected in page.rejected)
         is_plain = not unstorable and len(distinct) == len(page.rows)
         rows = page.rows if is_plain else list(distinct.values())
@@ -118,7 +136,7 @@ class RowRequests:
 
     def _leave_out(self, error: UnexpectedParameterError) -> None:
         """Ask without the columns that the API does not know; raises the error when it is not about such a column."""
-        needed = {*self.method.key, self.method.time_column}
+        needed = self.method.required_columns
         unknown = [name for name in self._fields if name in error.names and name not in needed]
         # An error that names all columns echoes the request: it points at none of them.
         if not unknown or error.names.issuperset(self._fields):

@@ -4,7 +4,6 @@ A page is decoded at once into one struct per row; nested columns stay raw JSON.
 taken apart row by row and value by value. What cannot be read is reported as `Rejected`, never dropped in silence.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
@@ -71,7 +70,6 @@ class RowDecoder:
         )
         self._page = msgspec.json.Decoder(list[self._struct])  # type: ignore[name-defined]
         self._row = msgspec.json.Decoder(self._struct)
-        self._required = (*method.key, *([method.time_column] if method.time_column else []))
 
     def decode(self, data: msgspec.Raw) -> Page:
         """Decode the `data` of an answer: a list of rows, one row as an object, or null for none.
@@ -89,18 +87,14 @@ class RowDecoder:
         self._reject_incomplete(page)
         return page
 
-    @property
-    def key(self) -> Callable[[Row], Any]:
-        """A function that gives the key of a row: a value, or a tuple where the key has several columns."""
-        return attrgetter(*self.method.key)
-
     def _reject_incomplete(self, page: Page) -> None:
         """Move rows without a key or a time to the rejected: they have no place in a table."""
-        if all(None not in map(attrgetter(name), page.rows) for name in self._required):
+        required = [column.name for column in self.method.columns if column.name in self.method.required_columns]
+        if all(None not in map(attrgetter(name), page.rows) for name in required):
             return
         kept = []
         for row in page.rows:
-            missing = [name for name in self._required if getattr(row, name) is None]
+            missing = [name for name in required if getattr(row, name) is None]
             if missing:
                 values = msgspec.structs.asdict(row)
                 known = {name: value for name, value in values.items() if value not in (None, _NULL)}
@@ -176,7 +170,7 @@ def _lenient(kind: ColumnType, raw: msgspec.Raw, zone: tzinfo) -> Any:
             return _whole(value)
         case ColumnType.DECIMAL:
             number = Decimal(str(value).replace(",", "."))
-            if isinstance(value, bool) or not number.is_finite():
+            if not number.is_finite():
                 raise ValueError
             return number
         case ColumnType.BOOLEAN:
@@ -190,6 +184,6 @@ def _lenient(kind: ColumnType, raw: msgspec.Raw, zone: tzinfo) -> Any:
 
 def _whole(value: Any) -> int:
     number = Decimal(str(value))
-    if isinstance(value, bool) or number != number.to_integral_value() or not -(2**63) <= number < 2**63:
+    if number != number.to_integral_value() or not -(2**63) <= number < 2**63:
         raise ValueError
     return int(number)

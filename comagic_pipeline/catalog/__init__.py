@@ -42,21 +42,25 @@ class Column:
 class Method:
     """A `get.*` method: what it is called, what its rows are and how they can be asked for.
 
-    `table` is the object of the method and the name of its raw table. `key` tells rows of one account apart.
-    `time_column` is the column that a period applies to. `max_days` is the longest period of a request in days where
-    the documentation gives one of its own; the general limit is 3 months. `parameters` are the names that a request
-    may carry.
+    `alias` is another name of the method, where the documentation gives two. `table` is the object of the method and
+    the name of its raw table. `key` tells rows of one account apart, surely so where `is_key_unique`. `time_column` is
+    the column that a period applies to; a report without one sums up its period.
+    `max_days` is the longest period of a request in days where the documentation gives one of its own; the general
+    limit is 3 months. `parameters` are the names that a request may carry, `required` those that it must.
     """
 
     name: str
+    alias: str | None
     table: str
     group: str
     description: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
+    is_key_unique: bool
     time_column: str | None
     max_days: int | None
     parameters: frozenset[str]
+    required: frozenset[str]
 
     @property
     def has_period(self) -> bool:
@@ -67,6 +71,17 @@ class Method:
     def is_time_sortable(self) -> bool:
         """True when answers can be ordered by the time column."""
         return any(column.name == self.time_column and column.sortable for column in self.columns)
+
+    @property
+    def required_columns(self) -> frozenset[str]:
+        """The columns without which a row has no place in a table."""
+        key = self.key if self.is_key_unique else ()
+        return frozenset((*key, self.time_column) if self.time_column else key)
+
+    @property
+    def needs_site(self) -> bool:
+        """True when a request names one site, so that an account takes a request for each."""
+        return "site_id" in self.required
 
     def column(self, name: str) -> Column:
         """The column of that name; raises KeyError when the method has none."""
@@ -84,6 +99,9 @@ _DECIMAL_COLUMNS = frozenset(
         "sale_cost", "total_charge", "weekly_budget",
     }
 )  # fmt: skip
+
+# The key of statistics is a guess, with columns that may be empty; a call leg may have several charges (see the notes).
+_WITHOUT_UNIQUE_KEY = frozenset({"get.campaign_daily_stat", "get.financial_call_legs_report"})
 
 
 @cache
@@ -105,15 +123,18 @@ def _method(entry: dict[str, Any]) -> Method:
     hints = entry["loader_hints"]
     return Method(
         name=entry["name"],
+        alias=entry.get("alias"),
         table=entry["name"].removeprefix("get."),
         group=entry["group"],
         description=entry["description"],
         columns=columns,
         # A few keys of the specification name values of the request ("window"): those are not columns.
         key=tuple(name for name in hints["primary_key"] if name in names),
+        is_key_unique=entry["name"] not in _WITHOUT_UNIQUE_KEY,
         time_column=hints["time_field"],
         max_days=(entry["date_window"] or {}).get("max_days"),
         parameters=frozenset(parameter["name"] for parameter in entry["params"]),
+        required=frozenset(parameter["name"] for parameter in entry["params"] if parameter["required"]),
     )
 
 

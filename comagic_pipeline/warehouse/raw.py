@@ -17,6 +17,7 @@ from sqlalchemy import (
     Connection,
     Date,
     DateTime,
+    Index,
     Integer,
     MetaData,
     Numeric,
@@ -48,7 +49,6 @@ _SQL_TYPES: dict[ColumnType, TypeEngine[Any] | type[TypeEngine[Any]]] = {
 @cache
 def raw_table(method: Method) -> Table:
     """The table of a method: account, customer, the API's columns, the day (reports) and the time of the load."""
-    required = {*method.key, method.time_column}
     columns: list[Column[Any]] = [
         Column("account_id", Integer, nullable=False, comment="Source, general_accounts.account_id"),
         Column(
@@ -56,21 +56,26 @@ def raw_table(method: Method) -> Table:
         ),
         *(
             Column(
-                column.name, _SQL_TYPES[column.type], nullable=column.name not in required, comment=column.description
+                column.name,
+                _SQL_TYPES[column.type],
+                nullable=column.name not in method.required_columns,
+                comment=column.description,
             )
             for column in method.columns
         ),
     ]
-    key = ["account_id", "customer_user_id"]
+    owner = ["account_id", "customer_user_id"]
     if method.has_period:
         columns.append(Column("event_date", Date, nullable=False, comment=f"Day of {method.time_column}"))
-        key.append("event_date")
+        owner.append("event_date")
     columns.append(Column("loaded_at", DateTime(timezone=True), nullable=False, comment="When the row was loaded"))
     return Table(
         method.table,
         metadata,
         *columns,
-        PrimaryKeyConstraint(*key, *method.key, name=f"{method.table}_pkey"),
+        PrimaryKeyConstraint(*owner, *method.key, name=f"{method.table}_pkey")
+        if method.is_key_unique
+        else Index(f"{method.table}_idx", *owner),
         comment=method.description,
         postgresql_partition_by="RANGE (event_date)" if method.has_period else None,
     )

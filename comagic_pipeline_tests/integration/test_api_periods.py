@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import count
 from math import ceil
+from time import monotonic, sleep
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -306,6 +307,18 @@ def test_a_second_larger_than_a_page(api: Api, before: int, rows: int) -> None:
     assert set(store.completed.values()) == {1}
 
 
+def test_a_change_before_a_large_second(api: Api) -> None:
+    """Rows that were handed on came twice when a page did not fit and the order was given up soon after."""
+    api.calls.scatter(36, FIRST, FIRST, odd=0)
+    for _ in range(2 * PAGE):
+        api.calls.put(datetime.combine(FIRST + DAY, time(12)))
+    waiting = sorted(call["start_time"] for call in api.calls.calls.values())[25]
+    api.before(lambda number, _: number == 3 and api.calls.put(datetime.fromisoformat(waiting)))
+    reader = api.reader()
+    assert Store().take(reader.read(FIRST, LAST)).ids == api.calls.by_day()
+    assert "share the second" in reader.warnings[0]
+
+
 def test_an_api_that_does_not_sort(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the API ignores the sort, the rows are read all the same, with a warning."""
     monkeypatch.setattr("comagic_pipeline.sandbox.paging._ordered", lambda rows, *_: rows)
@@ -342,11 +355,12 @@ def test_changes_anywhere(api: Api, seed: int, kind: str, unstable_order: bool) 
     assert store.ids == api.calls.by_day()
 
 
+@pytest.mark.parametrize("unstable_order", [False, True])
 @pytest.mark.parametrize("kind", ["arrive", "vanish"])
 @pytest.mark.parametrize("seed", range(6))
-def test_changes_in_an_unordered_report(api: Api, seed: int, kind: str) -> None:
+def test_changes_in_an_unordered_report(api: Api, seed: int, kind: str, unstable_order: bool) -> None:
     """A report that cannot be sorted is read in parts that did not change while they were read."""
-    api.reset(seed, unstable_order=True)
+    api.reset(seed, unstable_order=unstable_order)
     api.calls.scatter(ROWS, odd=0)
 
     def change(number: int, params: dict[str, Any]) -> None:
@@ -463,6 +477,36 @@ def test_changes_around_the_largest_offset(api: Api, vanishes: bool) -> None:
     assert api.load(max_offset=100).ids == api.calls.by_day()
 
 
+@pytest.mark.parametrize("damaged", range(1, 31))
+def test_a_page_with_a_hole(api: Api, monkeypatch: pytest.MonkeyPatch, damaged: int) -> None:
+    """A row that is missing inside of one answer is noticed by the next, wherever that stands, and read after all."""
+    every_half_hour(api)
+    numbers = count(1)
+
+    def with_a_hole(*question: Any) -> Any:
+        page = read_page(*question)
+        return replace(page, rows=page.rows[:7] + page.rows[8:]) if next(numbers) == damaged else page
+
+    monkeypatch.setattr("comagic_pipeline.sandbox.service.read_page", with_a_hole)
+    assert api.load(max_offset=100).ids == api.calls.by_day()
+
+
+def test_many_changes_in_a_long_period(api: Api) -> None:
+    """Changes that each would be overcome ended a long period once there were as many as there are tries for one."""
+    every_half_hour(api)
+    waiting: list[datetime] = []
+
+    def change(number: int, params: dict[str, Any]) -> None:
+        calls = sorted(call["start_time"] for call in api.calls.calls.values())
+        if number % 3 == 0 and params["offset"] and params["offset"] + 1 < len(calls):
+            waiting.append(datetime.fromisoformat(calls[params["offset"]]))
+            api.calls.put(waiting[-1])
+
+    api.before(change)
+    assert api.load(max_offset=1000).ids == api.calls.by_day()
+    assert len(waiting) > 2 * TRIES
+
+
 # --- what never adds up ----------------------------------------------------------------------------------------------
 
 
@@ -485,7 +529,7 @@ def test_an_api_that_miscounts(api: Api, monkeypatch: pytest.MonkeyPatch, method
     assert int(counted) != int(handed_out)
     assert LAST not in store.days
     assert all(store.ids[day] == api.calls.by_day()[day] for day in store.days)
-    assert reader.points < 100
+    assert reader.points < 27 + 2 * TRIES if method is NARROW else 100
 
 
 def test_a_period_that_never_stands_still(api: Api) -> None:
@@ -674,7 +718,7 @@ def test_the_cost_of_a_large_window(api: Api) -> None:
     assert reader.points <= 30 + 1
 
 
-@pytest.mark.parametrize("pages", [2.7, 6, 12, 30])
+@pytest.mark.parametrize("pages", [2.7, 6, 20, 30])
 def test_the_cost_of_an_unordered_window(api: Api, pages: float) -> None:
     """A report that cannot be sorted costs a few points more: those of windows that turn out to be too large."""
     first, last = date(2026, 1, 1), date(2026, 3, 31)
@@ -682,7 +726,7 @@ def test_the_cost_of_an_unordered_window(api: Api, pages: float) -> None:
     reader = api.reader(UNSORTABLE, page_rows=100, max_offset=1000)
     store = Store().take(reader.read(first, last))
     assert store.ids == api.calls.by_day(first, last)
-    assert reader.points <= ceil(pages) * 1.4
+    assert reader.points <= 1 + 1.25 * ceil(pages)
 
 
 def test_the_cost_of_a_year(api: Api) -> None:
@@ -712,6 +756,19 @@ def test_memory(api: Api) -> None:
     assert read == rows
     # The sandbox makes its answers in the same process: some of these pages are its.
     assert peak < 12 * page_rows * row <= rows * row / 4
+
+
+def test_the_next_page_comes_meanwhile(api: Api) -> None:
+    """While the caller works on the rows of a page, the next one is fetched."""
+    every_half_hour(api)
+    steps = api.reader().read(FIRST, LAST)
+    assert isinstance(next(steps), Rows)
+    # Two pages are too many to hold, and the third proves them; the fourth is on its way while we do nothing.
+    deadline = monotonic() + 5
+    while len(api.sandbox.requests) < 4:
+        assert monotonic() < deadline
+        sleep(0.01)
+    assert len(api.sandbox.requests) == 4
 
 
 def test_a_consumer_that_fails(api: Api) -> None:

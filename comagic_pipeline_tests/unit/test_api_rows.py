@@ -27,14 +27,17 @@ TYPES = {
 }
 REPORT = Method(
     name="get.things_report",
+    alias=None,
     table="things_report",
     group="",
     description="",
     columns=tuple(Column(name, kind, "", filterable=False, sortable=False) for name, kind in TYPES.items()),
     key=("id",),
+    is_key_unique=True,
     time_column="start_time",
     max_days=None,
     parameters=frozenset(),
+    required=frozenset(),
 )
 at = datetime.fromisoformat
 GOOD = '{"id": 1, "start_time": "2026-01-02 03:04:05"}'
