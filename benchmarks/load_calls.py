@@ -28,7 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from comagic_pipeline.api.client import Client, Token
-from comagic_pipeline.api.periods import DaysComplete, PeriodReader, Rows
+from comagic_pipeline.api.periods import PeriodReader
+from comagic_pipeline.api.windows import DaysComplete, Rows
 from comagic_pipeline.catalog import methods
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Settings

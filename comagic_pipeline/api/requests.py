@@ -65,7 +65,7 @@ class RowRequests:
     ) -> None:
         self.method = method
         self.warnings: list[str] = []
-        self.points = 0
+        self.points = self._points_told = 0
         self.page_rows = page_rows
         self._client = client
         self._decoder = RowDecoder(method, zone)
@@ -78,6 +78,11 @@ class RowRequests:
         self._key: Callable[[Row], Any] = attrgetter(*method.key)
         self.label = self._decoder.label
         self.time = _time_of(method)
+
+    def take_points(self) -> int:
+        """The points spent since this was last asked."""
+        points, self._points_told = self.points - self._points_told, self.points
+        return points
 
     def distinct(self, rows: Iterable[Row]) -> dict[Any, Row]:
         """Rows of one answer by what tells them apart: the last of those that share a key.

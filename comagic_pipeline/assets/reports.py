@@ -2,7 +2,8 @@
 
 from dagster import AssetExecutionContext, AssetsDefinition, BackfillPolicy, MaterializeResult, multi_asset
 
-from comagic_pipeline.api.periods import DaysComplete, PeriodReader, Rows
+from comagic_pipeline.api.periods import PeriodReader
+from comagic_pipeline.api.windows import DaysComplete, Discarded, Rows
 from comagic_pipeline.assets.days import DoneDays
 from comagic_pipeline.assets.describe import asset_spec
 from comagic_pipeline.assets.journal import journaled
@@ -42,6 +43,8 @@ def report_asset(source: Source, method: Method, schemas: SchemaNames) -> Assets
                 match step:
                     case Rows():
                         load.write(step.first_day, step.last_day, step.rows, step.rejected)
+                    case Discarded():
+                        load.discard()
                     case DaysComplete():
                         for day in load.complete(step.first_day, step.last_day, step.points):
                             done.add(context.asset_key, day.day, day.rows, points=day.points, seconds=day.seconds)

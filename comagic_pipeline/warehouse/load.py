@@ -144,6 +144,12 @@ class DayLoad:
         self._rows_of_day.clear()
         return loaded
 
+    def discard(self) -> None:
+        """Take back what was written since the last `complete`: the days hold what they held before."""
+        self._connection.rollback()
+        self._emptied.clear()
+        self._rows_of_day.clear()
+
     def _empty(self, first_day: date, last_day: date) -> None:
         days = [first_day + number * _DAY for number in range((last_day - first_day).days + 1)]
         fresh = [day for day in days if day not in self._emptied]

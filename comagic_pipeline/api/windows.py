@@ -1,0 +1,119 @@
+"""The terms in which the rows of a report are handed on: steps for the caller, proven runs and windows within.
+
+A window is the period of one request. How its rows are proven is in `ordered` and `counted`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+
+from comagic_pipeline.api.errors import IncompleteAnswerError
+from comagic_pipeline.api.requests import RowRequests
+from comagic_pipeline.api.rows import Rejected, Row
+
+TRIES = 8
+"""How often the rows of a window that do not add up are read again before the error goes to a person."""
+
+SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of the days from `first_day` to `last_day`, both included; perhaps not yet all of them."""
+
+    first_day: date
+    last_day: date
+    rows: list[Row]
+    rejected: list[Rejected]
+
+
+@dataclass(frozen=True)
+class DaysComplete:
+    """All rows of these days, both included, were handed on: they may be stored. `points` were spent meanwhile."""
+
+    first_day: date
+    last_day: date
+    points: int
+
+
+@dataclass(frozen=True)
+class Discarded:
+    """Rows that were handed on since the last DaysComplete do not add up: they are void, and read again."""
+
+
+Step = Rows | DaysComplete | Discarded
+
+
+@dataclass(frozen=True)
+class Proven:
+    """Rows that are all there are between the last such run and the moment `until`, which is excluded."""
+
+    rows: list[Row]
+    until: datetime
+    rejected: Sequence[Rejected] = ()
+
+    @classmethod
+    def of(cls, requests: RowRequests, rows: list[Row], until: datetime, rejected: list[Rejected]) -> "Proven":
+        """A run with what was rejected of its rows: the other rows of their pages come once more, and so does that."""
+        return cls(rows, until, rejected_of(requests, rows, rejected))
+
+
+def rejected_of(requests: RowRequests, rows: list[Row], rejected: list[Rejected]) -> list[Rejected]:
+    """What was rejected of these rows, and rows that were rejected as a whole."""
+    if not rejected:
+        return rejected
+    labels = set(map(requests.label, rows))
+    return [value for value in rejected if value.column is None or value.key in labels]
+
+
+class Window:
+    """Sorts proven rows into days and counts them.
+
+    `day` is the first that is not complete. `changed_through` is the last of the days that perhaps changed after they
+    were proven; None when none did.
+    """
+
+    def __init__(self, time_of: Callable[[Row], datetime], first_day: date, last_day: date, page_rows: int) -> None:
+        self.first_day, self.last_day = first_day, last_day
+        self.start, self.end = datetime.combine(first_day, time()), datetime.combine(last_day + DAY, time())
+        self.changed_through: date | None = None
+        self.day = first_day
+        self._time = time_of
+        self._page_rows = page_rows
+        self._rows_of_day: Counter[date] = Counter()
+
+    def count(self, first_day: date, last_day: date) -> int:
+        """How many rows these days had when they were proven."""
+        return sum(rows for day, rows in self._rows_of_day.items() if first_day <= day <= last_day)
+
+    def days(self, runs: Iterator[Proven], take_points: Callable[[], int]) -> Iterator[Step]:
+        """Turn runs of proven rows into whole days; a day larger than a page is handed on in parts."""
+        held: list[Row] = []
+        rejected: list[Rejected] = []
+        for run in runs:
+            rows = [row for row in run.rows if self._time(row) < self.end]
+            self._rows_of_day.update(self._time(row).date() for row in rows)
+            held += rows
+            rejected += run.rejected
+            midnight = datetime.combine(run.until.date(), time())
+            if midnight.date() > self.day:
+                last_day = midnight.date() - DAY
+                due = [value for value in rejected if value.day is None or value.day <= last_day]
+                yield Rows(self.day, last_day, [row for row in held if self._time(row) < midnight], due)
+                yield DaysComplete(self.day, last_day, take_points())
+                self.day = midnight.date()
+                held = [row for row in held if self._time(row) >= midnight]
+                rejected = [value for value in rejected if value.day is not None and value.day >= self.day]
+            if len(held) > self._page_rows:
+                yield Rows(self.day, self.day, held, rejected)
+                held, rejected = [], []
+
+
+def incomplete(requests: RowRequests, start: datetime, end: datetime, read: int, total: int | None) -> Exception:
+    """The error for a window whose rows do not add up, try after try."""
+    return IncompleteAnswerError(
+        f"{requests.method.name}: from {start} to {end} the API counts {total} rows and hands out {read}, try after "
+        f"try ({TRIES}). Days that do not add up were not written. Load them again later; if it stays so, ask "
+        "the vendor's support"
+    )
