@@ -5,7 +5,7 @@ are stored when they are proven: exactly as many were read as the API counts. Wh
 `ordered` reads them, else `counted`. Days of an ordered window that changed after they were read are looked for here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from datetime import date, datetime, time, tzinfo
 from typing import Any
 
@@ -16,6 +16,7 @@ from comagic_pipeline.api.counted import CountedRows
 from comagic_pipeline.api.errors import PeriodTooLongError
 from comagic_pipeline.api.ordered import UnorderedError, ordered_runs
 from comagic_pipeline.api.requests import MAX_OFFSET, PAGE_ROWS, RowRequests
+from comagic_pipeline.api.rows import Row
 from comagic_pipeline.api.windows import DAY, DaysComplete, Discarded, Rows, Step, Window
 from comagic_pipeline.catalog import Method
 
@@ -67,6 +68,10 @@ class PeriodReader:
         """The points spent so far."""
         return self._requests.points
 
+    def day_of(self, row: Row) -> date:
+        """The day that a row belongs to."""
+        return self._time(row).date()
+
     def read(self, first_day: date, last_day: date) -> Iterator[Step]:
         """Read all rows of these days, both included.
 
@@ -77,6 +82,11 @@ class PeriodReader:
         Client.call raises; days that were complete before stay so.
         """
         while first_day <= last_day:
+            first_day = DAY + (yield from self.read_window(first_day, last_day))
+
+    def read_window(self, first_day: date, last_day: date) -> Generator[Step, None, date]:
+        """Read as `read` does, but no further than the longest window that the API allows; returns its last day."""
+        while True:
             end_day = min(last_day, (datetime.combine(first_day, time()) + self._limits[0]).date() - DAY)
             try:
                 yield from self._window(first_day, end_day)
@@ -84,8 +94,8 @@ class PeriodReader:
                 if len(self._limits) == 1:
                     raise
                 del self._limits[0]
-                continue
-            first_day = end_day + DAY
+            else:
+                return end_day
 
     def _window(self, first_day: date, last_day: date) -> Iterator[Step]:
         window = Window(self._time, first_day, last_day, self._page_rows)

@@ -68,8 +68,8 @@ class RowRequests:
         self.points = self._points_told = 0
         self.page_rows = page_rows
         self._client = client
-        self._decoder = RowDecoder(method, zone)
-        self._fields = [column.name for column in method.columns]
+        self._decoder = RowDecoder(method, zone, params)
+        self._fields = [column.name for column in method.columns if column.answered]
         self._fixed: dict[str, Any] = {**(params or {})}
         if "limit" in method.parameters:
             self._fixed["limit"] = page_rows

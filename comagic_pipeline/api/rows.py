@@ -4,6 +4,7 @@ A page is decoded at once into one struct per row; nested columns stay raw JSON.
 taken apart row by row and value by value. What cannot be read is reported as `Rejected`, never dropped in silence.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
@@ -55,11 +56,15 @@ class Page:
 
 
 class RowDecoder:
-    """Decodes the rows of one method; `zone` is the account's, for times that come with an offset after all."""
+    """Decodes the rows of one method; `zone` is the account's, for times that come with an offset after all.
 
-    def __init__(self, method: Method, zone: tzinfo) -> None:
+    `asked` holds the parameters of the request, for columns that its answer leaves out.
+    """
+
+    def __init__(self, method: Method, zone: tzinfo, asked: Mapping[str, Any] | None = None) -> None:
         self.method = method
         self._zone = zone
+        self._asked = {column.name: (asked or {})[column.name] for column in method.columns if not column.answered}
         self._struct = msgspec.defstruct(
             method.table,
             [
@@ -84,6 +89,9 @@ class RowDecoder:
             page = Page(self._page.decode(text))
         except msgspec.ValidationError:
             page = self._decode_leniently(text)
+        for name, value in self._asked.items():
+            for row in page.rows:
+                setattr(row, name, value)
         self._reject_incomplete(page)
         return page
 

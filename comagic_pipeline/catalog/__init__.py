@@ -29,13 +29,21 @@ class ColumnType(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a method's rows; `filterable` and `sortable` say what a request may do with it."""
+    """A column of a method's rows; `filterable` and `sortable` say what a request may do with it.
+
+    Where it is not `answered`, its value is the parameter of that name in the request.
+    """
 
     name: str
     type: ColumnType
     description: str
     filterable: bool
     sortable: bool
+    answered: bool = True
+
+
+# get.ct_ac_summary_report needs a site and does not tell it in its rows.
+_ASKED_SITE = Column("site_id", ColumnType.INTEGER, "Site that was asked for", False, False, answered=False)
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,9 @@ def tables() -> Mapping[str, Method]:
 
 def _method(entry: dict[str, Any]) -> Method:
     columns = tuple(_column(field) for field in entry["fields"])
+    required = frozenset(parameter["name"] for parameter in entry["params"] if parameter["required"])
+    if "site_id" in required and all(column.name != "site_id" for column in columns):
+        columns = (_ASKED_SITE, *columns)
     names = {column.name for column in columns}
     hints = entry["loader_hints"]
     return Method(
@@ -128,13 +139,13 @@ def _method(entry: dict[str, Any]) -> Method:
         group=entry["group"],
         description=entry["description"],
         columns=columns,
-        # A few keys of the specification name values of the request ("window"): those are not columns.
-        key=tuple(name for name in hints["primary_key"] if name in names),
+        # A few keys of the specification name values of the request ("window"): most of those are not columns.
+        key=tuple(name for words in hints["primary_key"] if (name := words.split()[0]) in names),
         is_key_unique=entry["name"] not in _WITHOUT_UNIQUE_KEY,
         time_column=hints["time_field"],
         max_days=(entry["date_window"] or {}).get("max_days"),
         parameters=frozenset(parameter["name"] for parameter in entry["params"]),
-        required=frozenset(parameter["name"] for parameter in entry["params"] if parameter["required"]),
+        required=required,
     )
 
 

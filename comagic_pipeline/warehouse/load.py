@@ -6,7 +6,7 @@ as they come; nothing here knows where they come from.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
@@ -22,6 +22,7 @@ from sqlalchemy.dialects import postgresql
 from comagic_pipeline.catalog import ColumnType, Method
 from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
+from comagic_pipeline.warehouse.history import keep_versions
 from comagic_pipeline.warehouse.raw import ensure_months, raw_table
 
 _COPY_TYPES = {
@@ -94,7 +95,7 @@ class DayLoad:
     ) -> None:
         self._warehouse, self._method, self._account, self._run_id = warehouse, method, account, run_id
         self._clock = clock
-        self._time = attrgetter(method.time_column or "")
+        self._time = attrgetter(method.time_column) if method.time_column else None
         self._started = clock()
         self._emptied: set[date] = set()
         self._rows_of_day: Counter[date] = Counter()
@@ -108,10 +109,13 @@ class DayLoad:
         self._context.__exit__(*error)
 
     def write(self, first_day: date, last_day: date, rows: Sequence[Any], rejected: Sequence[RejectedValue]) -> None:
-        """Add rows of these days, both included; what the days held before the first `write` goes."""
+        """Add rows of these days, both included; what the days held before the first `write` goes.
+
+        Rows of a report that tells no time are of the first of these days.
+        """
         self._empty(first_day, last_day)
         loaded_at = self._clock()
-        days = [_day(self._time(row)) for row in rows]
+        days = [_day(self._time(row)) for row in rows] if self._time else [first_day] * len(rows)
         self._rows_of_day.update(days)
         account = (self._account.account_id, self._account.customer_user_id)
         tuples = map(msgspec.structs.astuple, rows)
@@ -172,13 +176,14 @@ def replace_dictionary(
     rejected: Sequence[RejectedValue],
     loaded_at: datetime,
 ) -> None:
-    """Replace all rows that the account has in a dictionary, in one transaction."""
+    """Replace all rows that the account has in a dictionary, in one transaction, and keep what changed as history."""
     with warehouse.begin() as connection:
         connection.execute(_lock_table, _account_values(account, method))
         _delete(connection, method, account)
         ids = (account.account_id, account.customer_user_id)
         _copy(connection, warehouse, method, ((*ids, *msgspec.structs.astuple(row), loaded_at) for row in rows))
         _reject(connection, method, account, rejected, loaded_at, None)
+        keep_versions(connection, warehouse, method, asdict(account), loaded_at)
 
 
 def _delete(connection: Connection, method: Method, account: Account, days: Sequence[date] | None = None) -> None:

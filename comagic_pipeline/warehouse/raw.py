@@ -1,7 +1,7 @@
 """Raw tables: what the API gave, one table per method, all columns typed. Their shape derives from the catalog.
 
 Reports are partitioned by month of `event_date`, so that replacing a day or dropping a month costs the same however
-large the table is.
+large the table is. Dictionaries have a second table that keeps the versions of their rows.
 """
 
 from collections.abc import Iterable
@@ -35,6 +35,9 @@ from comagic_pipeline.catalog import ColumnType, Method
 
 metadata = MetaData(schema="raw")
 
+OWNER = ("account_id", "customer_user_id")
+"""Whose rows they are: the source, and the customer of an agent."""
+
 _SQL_TYPES: dict[ColumnType, TypeEngine[Any] | type[TypeEngine[Any]]] = {
     ColumnType.INTEGER: BigInteger,
     ColumnType.DECIMAL: Numeric,
@@ -49,24 +52,11 @@ _SQL_TYPES: dict[ColumnType, TypeEngine[Any] | type[TypeEngine[Any]]] = {
 @cache
 def raw_table(method: Method) -> Table:
     """The table of a method: account, customer, the API's columns, the day (reports) and the time of the load."""
-    columns: list[Column[Any]] = [
-        Column("account_id", Integer, nullable=False, comment="Source, general_accounts.account_id"),
-        Column(
-            "customer_user_id", BigInteger, nullable=False, server_default="0", comment="Customer of an agent, else 0"
-        ),
-        *(
-            Column(
-                column.name,
-                _SQL_TYPES[column.type],
-                nullable=column.name not in method.required_columns,
-                comment=column.description,
-            )
-            for column in method.columns
-        ),
-    ]
-    owner = ["account_id", "customer_user_id"]
+    columns = _columns(method)
+    owner = [*OWNER]
     if method.has_period:
-        columns.append(Column("event_date", Date, nullable=False, comment=f"Day of {method.time_column}"))
+        day_of = f"Day of {method.time_column}" if method.time_column else "Day that the row sums up"
+        columns.append(Column("event_date", Date, nullable=False, comment=day_of))
         owner.append("event_date")
     columns.append(Column("loaded_at", DateTime(timezone=True), nullable=False, comment="When the row was loaded"))
     return Table(
@@ -81,20 +71,60 @@ def raw_table(method: Method) -> Table:
     )
 
 
+@cache
+def history_table(method: Method) -> Table:
+    """The versions of a dictionary's rows: what each said from `valid_from` (included) to `valid_to` (excluded).
+
+    The first version of a row is valid since 1900, for the row may be older than the first load; a row that came back
+    begins a new version. `valid_to` is empty while the row stands in the dictionary.
+    """
+    return Table(
+        f"{method.table}_history",
+        metadata,
+        *_columns(method),
+        Column("valid_from", DateTime(timezone=True), nullable=False, comment="First moment of this version"),
+        Column("valid_to", DateTime(timezone=True), comment="First moment without it; empty while it stands"),
+        PrimaryKeyConstraint(*OWNER, *method.key, "valid_from", name=f"{method.table}_history_pkey"),
+        comment=f"Versions of the rows of {method.table}: a row begins whenever one of its columns changed",
+    )
+
+
+def tables_of(method: Method) -> tuple[Table, ...]:
+    """All raw tables of a method."""
+    return (raw_table(method),) if method.has_period else (raw_table(method), history_table(method))
+
+
+def _columns(method: Method) -> list[Column[Any]]:
+    return [
+        Column("account_id", Integer, nullable=False, comment="Source, general_accounts.account_id"),
+        Column(
+            "customer_user_id", BigInteger, nullable=False, server_default="0", comment="Customer of an agent, else 0"
+        ),
+        *(
+            Column(
+                column.name,
+                _SQL_TYPES[column.type],
+                nullable=column.name not in method.required_columns,
+                comment=column.description,
+            )
+            for column in method.columns
+        ),
+    ]
+
+
 def create_missing(connection: Connection, methods: Iterable[Method]) -> None:
     """Create the tables that are not there yet and add the columns that the catalog has gained."""
     translated = connection.get_execution_options()["schema_translate_map"]["raw"]
     quote = connection.dialect.identifier_preparer.quote_identifier
     inspector = inspect(connection)
-    present = set(inspector.get_table_names(translated))
-    for method in methods:
-        table = raw_table(method)
+    present = {name: columns for (_, name), columns in inspector.get_multi_columns(translated).items()}
+    for table in (table for method in methods for table in tables_of(method)):
         if table.name not in present:
             table.create(connection)
             continue
-        columns = {column["name"] for column in inspector.get_columns(table.name, translated)}
+        names = {column["name"] for column in present[table.name]}
         for column in table.columns:
-            if column.name not in columns:
+            if column.name not in names:
                 definition = CreateColumn(column).compile(dialect=connection.dialect)
                 connection.execute(text(f"alter table {quote(translated)}.{quote(table.name)} add column {definition}"))
                 connection.execute(SetColumnComment(column))

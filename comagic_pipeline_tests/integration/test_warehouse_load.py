@@ -301,6 +301,35 @@ def test_a_dictionary_is_replaced_whole(dictionary: Warehouse) -> None:
     assert query(dictionary, REJECTED) == []
 
 
+def test_the_history_of_a_dictionary(warehouse: Warehouse) -> None:
+    """A row that changes, disappears and comes back does so in the history; loading it twice adds nothing."""
+    moments = [datetime(2026, 3, number, tzinfo=UTC) for number in range(1, 8)]
+    raw = msgspec.Raw
+    loads = (
+        [Campaign(id=1, name="one", costs=Decimal("1.50"), dynamic_call_tracking=raw(b'{"a": 1}')), Campaign(id=2)],
+        [Campaign(id=1, name="one", costs=Decimal("1.5"), dynamic_call_tracking=raw(b'{"a":1}')), Campaign(id=2)],
+        [Campaign(id=1, name="uno"), Campaign(id=2)],
+        [Campaign(id=2), Campaign(id=3, name="new")],
+        [Campaign(id=2), Campaign(id=3, name="new")],
+        [Campaign(id=1, name="uno"), Campaign(id=2)],
+        [Campaign(id=1, name="one"), Campaign(id=2)],
+    )
+    ever = datetime(1900, 1, 1, tzinfo=UTC)
+    for moment, rows in zip(moments, loads, strict=True):
+        replace_dictionary(warehouse, CAMPAIGNS, MAIN, rows, [], moment)
+        replace_dictionary(warehouse, CAMPAIGNS, Account(1, 50), [Campaign(id=1, name="other")], [], moment)
+    sql = "select id, name, valid_from, valid_to from comagic_raw.campaigns_history where customer_user_id = {}"
+    assert query(warehouse, sql.format(50)) == [(1, "other", ever, None)]
+    assert query(warehouse, sql.format(0) + " order by id, valid_from") == [
+        (1, "one", ever, moments[2]),
+        (1, "uno", moments[2], moments[3]),
+        (1, "uno", moments[5], moments[6]),
+        (1, "one", moments[6], None),
+        (2, None, ever, None),
+        (3, "new", ever, moments[5]),
+    ]
+
+
 def test_a_dictionary_that_fails_stays_as_it_was(dictionary: Warehouse) -> None:
     """One bad row: all the old ones are there."""
     with pytest.raises(WarehouseError, match="duplicate key"):

@@ -1,0 +1,67 @@
+"""Reports that are asked for site by site: a day is complete when all of its sites are."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, tzinfo
+from typing import Any
+
+from comagic_pipeline.api.client import Client
+from comagic_pipeline.api.periods import PeriodReader
+from comagic_pipeline.api.rows import Rejected, Row
+from comagic_pipeline.api.windows import DAY, DaysComplete, Discarded, Rows, Step
+from comagic_pipeline.catalog import Method
+
+
+class SiteReader:
+    """Reads periods of a report for each of the `sites` (ids); `params` go with every request.
+
+    The rows of one site and window are held in memory. `warnings` and `points` are those of all sites.
+    """
+
+    def __init__(
+        self, client: Client, method: Method, zone: tzinfo, params: Mapping[str, Any], sites: Sequence[int]
+    ) -> None:
+        self._readers = [PeriodReader(client, method, zone, {**params, "site_id": site}) for site in sites]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know though nothing failed, each once."""
+        return list(dict.fromkeys(warning for reader in self._readers for warning in reader.warnings))
+
+    @property
+    def points(self) -> int:
+        """The points spent so far."""
+        return sum(reader.points for reader in self._readers)
+
+    def read(self, first_day: date, last_day: date) -> Iterator[Step]:
+        """Read all rows of these days, both included, as PeriodReader does; raises what it raises."""
+        while first_day <= last_day:
+            told, end_day = self.points, last_day
+            for number, reader in enumerate(self._readers):
+                # The first finds out how long a window may be.
+                read = reader.read if number else reader.read_window
+                rows, rejected, end_day = _gathered(reader, read(first_day, end_day))
+                yield Rows(first_day, end_day, rows, rejected)
+            if not self._readers:
+                yield Rows(first_day, end_day, [], [])
+            yield DaysComplete(first_day, end_day, self.points - told)
+            first_day = end_day + DAY
+
+
+def _gathered(reader: PeriodReader, steps: Iterator[Step]) -> tuple[list[Row], list[Rejected], date]:
+    """The rows of a site, what was rejected, and the last day; days that come again replace what they held."""
+    rows: list[Row] = []
+    rejected: list[Rejected] = []
+    waiting: list[Rows] = []
+    end_day = date.min
+    for step in steps:
+        match step:
+            case Rows():
+                waiting.append(step)
+            case Discarded():
+                waiting = []
+            case DaysComplete(first_day, last_day):
+                rows = [row for row in rows if not first_day <= reader.day_of(row) <= last_day]
+                rows += [row for part in waiting for row in part.rows]
+                rejected += [value for part in waiting for value in part.rejected]
+                waiting, end_day = [], max(end_day, last_day)
+    return rows, rejected, end_day
