@@ -29,7 +29,9 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from comagic_pipeline.tables import TABLE_NAMES
+from comagic_pipeline import catalog
+from comagic_pipeline.api.filters import Filter, parse_filter
+from comagic_pipeline.tables import REPORTS, TABLE_NAMES, default_tables, with_what_they_need
 
 CONFIG_VARIABLE = "COMAGIC_CONFIG"
 DEFAULT_PATH = "comagic.yaml"
@@ -40,7 +42,7 @@ SANDBOX_PORT = 8765
 SANDBOX_URL_VARIABLE = "COMAGIC_SANDBOX_URL"
 """Where it answers when another port was chosen."""
 PLANNED_KEYS = {
-    "source": ("filters", "reconciliation", "retention", "user_ids"),
+    "source": ("reconciliation", "retention"),
     "": ("custom_reports",),
 }
 """Keys of the design that this version accepts and does not act on; every command says so."""
@@ -113,6 +115,15 @@ def _schema_name(name: str) -> str:
     return name
 
 
+def _filters(filters: dict[str, str]) -> dict[str, str]:
+    reports = {method.table: method for method in REPORTS}
+    for table, text in filters.items():
+        if table not in reports:
+            raise ValueError(f"there is no report {table!r}{_nearest(table, reports)}")
+        parse_filter(text, reports[table])
+    return filters
+
+
 def _table_names(names: list[str]) -> list[str]:
     for name in names:
         if name not in TABLE_NAMES:
@@ -120,6 +131,7 @@ def _table_names(names: list[str]) -> list[str]:
     return names
 
 
+_UserId = Annotated[int, Field(ge=1, le=2**63 - 1)]
 _SchemaName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}$"), AfterValidator(_schema_name)]
 
 
@@ -167,12 +179,17 @@ class Source(_Section):
     timezone: Annotated[str, AfterValidator(_zone)] = "Europe/Moscow"
     refresh_days: int = Field(default=7, ge=1, le=90)
     tables: Literal["all"] | Annotated[list[str], Field(min_length=1), AfterValidator(_table_names)] = "all"
+    filters: Annotated[dict[str, str], AfterValidator(_filters)] = {}
+    user_ids: Literal["all"] | Annotated[list[_UserId], Field(min_length=1)] | None = None
     day_points: DayPoints = DayPoints()
 
     @model_validator(mode="after")
     def _one_way_in(self) -> Self:
         if self.token is not None and (self.login is not None or self.password is not None):
             raise ValueError("give token, or login and password, not both")
+        for table in self.filters:
+            if table not in self.chosen_tables:
+                raise ValueError(f"filters: {table} is not among the tables of the source")
         if self.token is None and (self.login is None or self.password is None):
             raise ValueError("give token, or login and password")
         return self
@@ -186,6 +203,21 @@ class Source(_Section):
         except ValueError as error:
             raise ConfigError(f"{place}: {error}") from None
         return url
+
+    @property
+    def is_agent(self) -> bool:
+        """True when the key is an agent's and serves the accounts of customers."""
+        return self.user_ids is not None
+
+    @property
+    def chosen_tables(self) -> frozenset[str]:
+        """The tables that the source has: those that were chosen and those that they need."""
+        chosen = default_tables(is_agent=self.is_agent) if self.tables == "all" else self.tables
+        return with_what_they_need(chosen, is_agent=self.is_agent)
+
+    def filter(self, table: str) -> Filter | None:
+        """Which rows of a report are wanted; None for all."""
+        return parse_filter(self.filters[table], catalog.tables()[table]) if table in self.filters else None
 
     @property
     def zone(self) -> ZoneInfo:

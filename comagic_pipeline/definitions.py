@@ -13,7 +13,7 @@ from comagic_pipeline.config import Config, Source, load_config
 from comagic_pipeline.jobs import load_job
 from comagic_pipeline.resources import DataApi, WarehouseResource
 from comagic_pipeline.schedules import load_schedules
-from comagic_pipeline.tables import DICTIONARIES, REPORTS, STAR, TABLE_NAMES, with_what_they_need
+from comagic_pipeline.tables import DICTIONARIES, REPORTS, star_of
 
 
 def build_definitions(
@@ -36,12 +36,11 @@ def build_definitions(
 
 
 def _assets(config: Config, source: Source) -> Iterator[AssetsDefinition]:
-    chosen = with_what_they_need(TABLE_NAMES if source.tables == "all" else source.tables)
+    chosen = source.chosen_tables
     schemas = config.warehouse.schemas
     yield from (report_asset(source, method, schemas) for method in REPORTS if method.table in chosen)
     yield from (dictionary_asset(source, method, schemas) for method in DICTIONARIES if method.table in chosen)
-    if chosen & set(STAR):
-        yield star_assets(source, schemas)
+    yield from (star_assets(source, kind, tables, schemas) for kind, tables in star_of(chosen).items())
 
 
 @definitions

@@ -42,7 +42,7 @@ def show_loaded_days(config: Config, instance: DagsterInstance, warehouse: Wareh
     ledger = ops.loaded_days.c
     totals = (func.sum(ledger.rows), func.sum(ledger.points), func.sum(ledger.seconds))
     for source in config.sources:
-        for method in REPORTS:
+        for method in (method for method in REPORTS if method.table in source.chosen_tables):
             key = asset_key(source, method.table)
             shown = instance.get_materialized_partitions(key)
             loaded = (

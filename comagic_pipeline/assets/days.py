@@ -4,32 +4,36 @@ Dagster takes a range run as all or nothing. Days that were committed before a f
 one, so that the UI shows them and "re-execute from failure" asks only for the others (tried: dagster_notes, 1.5).
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 
 from dagster import AssetExecutionContext, AssetKey, AssetMaterialization
 
+ROWS = "dagster/partition_row_count"
+
 
 class DoneDays:
-    """The days of a run that are committed, with their metadata, for each of the run's assets."""
+    """The days of a run that are committed, with their metadata, for each of the run's assets.
+
+    A day of an agent's source is done when it is for all customers: `customers` is how many of them are loaded.
+    """
 
     def __init__(self, context: AssetExecutionContext) -> None:
+        self.customers = 1
         self._context = context
-        self._metadata: dict[tuple[AssetKey, date], dict[str, float]] = {}
+        self._metadata: defaultdict[tuple[AssetKey, date], dict[int, Mapping[str, float]]] = defaultdict(dict)
 
-    def add(self, key: AssetKey, day: date, rows: int | None, **metadata: float) -> None:
+    def add(self, key: AssetKey, day: date, rows: int | None, customer_user_id: int = 0, **metadata: float) -> None:
         """Note that this day of this asset is committed, with its rows where they are known; the last note counts."""
-        counted = {} if rows is None else {"dagster/partition_row_count": rows}
-        self._metadata[key, day] = counted | metadata
+        counted = {} if rows is None else {ROWS: rows}
+        self._metadata[key, day][customer_user_id] = counted | metadata
 
     def rows(self, key: AssetKey) -> int:
         """The rows of all days of an asset so far."""
-        return sum(
-            int(metadata["dagster/partition_row_count"])
-            for (done, _), metadata in self._metadata.items()
-            if done == key
-        )
+        notes = (note for (done, _), day in self._metadata.items() if done == key for note in day.values())
+        return sum(int(note[ROWS]) for note in notes)
 
     @contextmanager
     def reported(self) -> Iterator[None]:
@@ -37,8 +41,14 @@ class DoneDays:
         try:
             yield
         except BaseException:
-            for (key, day), metadata in self._metadata.items():
+            for key, day, metadata in self._done():
                 self._context.log_event(AssetMaterialization(key, partition=day.isoformat(), metadata=metadata))
             raise
-        for (key, day), metadata in self._metadata.items():
+        for key, day, metadata in self._done():
             self._context.add_asset_metadata(metadata, asset_key=key, partition_key=day.isoformat())
+
+    def _done(self) -> Iterator[tuple[AssetKey, date, dict[str, float]]]:
+        for (key, day), notes in self._metadata.items():
+            if len(notes) >= self.customers:
+                names = dict.fromkeys(name for note in notes.values() for name in note)
+                yield key, day, {name: sum(note.get(name, 0) for note in notes.values()) for name in names}

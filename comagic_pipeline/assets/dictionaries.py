@@ -1,15 +1,19 @@
-"""Raw assets of dictionaries (campaigns, ...): no partitions, replaced whole."""
+"""Raw assets of dictionaries (campaigns, tags, employees, ...): no partitions, replaced whole, with their history."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, multi_asset
 
 from comagic_pipeline.api.dictionaries import DictionaryReader
+from comagic_pipeline.assets.customers import Customers
 from comagic_pipeline.assets.describe import asset_spec
 from comagic_pipeline.assets.journal import journaled
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.config import SchemaNames, Source
 from comagic_pipeline.resources import DataApi, WarehouseResource
+from comagic_pipeline.tables import needed_by
 from comagic_pipeline.warehouse.load import Account, replace_dictionary
 from comagic_pipeline.warehouse.raw import raw_table
 
@@ -19,7 +23,9 @@ def dictionary_asset(source: Source, method: Method, schemas: SchemaNames) -> As
 
     @multi_asset(
         name=f"{source.name}_{method.table}",
-        specs=[asset_spec(source, raw_table(method), "raw", schemas)],
+        specs=[
+            asset_spec(source, raw_table(method), "raw", schemas, needed_by(method.table, is_agent=source.is_agent))
+        ],
         pool=source.pool,
     )
     def dictionary(
@@ -29,12 +35,19 @@ def dictionary_asset(source: Source, method: Method, schemas: SchemaNames) -> As
             journaled(context, warehouse.get(), source, method.table) as entry,
             api.client(source.name, reserve=0) as client,
         ):
-            reader = DictionaryReader(client, method, source.zone)
-            rows, rejected = reader.read()
-            entry.rows, entry.points = len(rows), reader.points
-            entry.warnings += reader.warnings
-            account = Account(source.account_id)
-            replace_dictionary(warehouse.get(), method, account, rows, rejected, datetime.now(UTC))
-        return MaterializeResult(metadata={"dagster/row_count": entry.rows, "points": entry.points})
+
+            def load(account: Account, params: Mapping[str, Any]) -> None:
+                reader = DictionaryReader(client, method, source.zone, params)
+                try:
+                    rows, rejected = reader.read()
+                finally:
+                    entry.points += reader.points
+                    entry.warnings += reader.warnings
+                replace_dictionary(warehouse.get(), method, account, rows, rejected, datetime.now(UTC))
+                entry.rows += len(rows)
+
+            Customers(source, method, client, warehouse.get(), entry).load_each(load, lambda: None)
+        metadata: dict[str, Any] = {"dagster/row_count": entry.rows, "points": entry.points}
+        return MaterializeResult(metadata=metadata | ({"skipped": entry.skipped} if entry.skipped else {}))
 
     return dictionary

@@ -18,7 +18,7 @@ from comagic_pipeline.api.errors import ComagicError, DayPointsSpentError
 from comagic_pipeline.config import ConfigError, Source
 from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
-from comagic_pipeline.warehouse.star.accounts import mark_failed
+from comagic_pipeline.warehouse.star.accounts import set_status
 
 POINTS_SPENT_UNTIL = "points_spent_until"
 """Metadata of a failure that waits for points: the moment at which they are there again, ISO 8601."""
@@ -31,6 +31,8 @@ class Entry:
     rows: int = 0
     points: int = 0
     warnings: list[str] = field(default_factory=list)
+    skipped: str | None = None
+    """Why the account cannot be asked at all: no component, no right. Nothing was written."""
 
 
 @contextmanager
@@ -47,6 +49,10 @@ def journaled(
     def record(event: str, message: str | None = None) -> None:
         seconds = time.monotonic() - started
         with warehouse.begin() as connection:
+            if event == "skipped":
+                context.log.warning(message)
+                if ops.is_skipped(connection, source.account_id, table):
+                    return  # said once
             write = partial(
                 ops.record,
                 connection,
@@ -59,8 +65,7 @@ def journaled(
                 context.log.warning(warning)
                 write(event="warning", message=warning)
             write(event=event, rows=entry.rows, points=entry.points, seconds=seconds, message=message)
-            if event == "failed":
-                mark_failed(connection, source.account_id)
+            set_status(connection, source.account_id)
 
     try:
         yield entry
@@ -79,4 +84,4 @@ def journaled(
         with suppress(WarehouseError, SQLAlchemyError):
             record("failed", type(error).__name__)
         raise
-    record("done")
+    record("skipped" if entry.skipped else "done", entry.skipped)

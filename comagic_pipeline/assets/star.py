@@ -1,11 +1,12 @@
-"""Star assets: the mybi-compatible tables of calls, built together by SQL from the raw tables, free of points."""
+"""Star assets: the tables of one kind of facts, built together by SQL from the raw tables, free of points."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 
 from dagster import AssetExecutionContext, AssetsDefinition, BackfillPolicy, MaterializeResult, multi_asset
 from dateutil.relativedelta import relativedelta
+from sqlalchemy import Table
 
 from comagic_pipeline.assets.days import DoneDays
 from comagic_pipeline.assets.describe import asset_key, asset_spec
@@ -13,43 +14,45 @@ from comagic_pipeline.assets.journal import journaled
 from comagic_pipeline.config import SchemaNames, Source
 from comagic_pipeline.partitions import daily_partitions, days_of
 from comagic_pipeline.resources import WarehouseResource
-from comagic_pipeline.tables import DICTIONARIES, REPORTS
+from comagic_pipeline.tables import needed_by
 from comagic_pipeline.warehouse.star.build import Account, build
-from comagic_pipeline.warehouse.star.tables import metadata as star
-
-_ONE_PER_CALL = ("comagic_calls", "comagic_calls_facts")
+from comagic_pipeline.warehouse.star.kind import Kind
 
 
-def star_assets(source: Source, schemas: SchemaNames) -> AssetsDefinition:
-    """The star of a source's calls: all tables in one transaction for each month of the period."""
-    tables = {asset_key(source, table.name): table for table in star.sorted_tables}
-    needs = [method.table for method in (*REPORTS, *DICTIONARIES)]
+def star_assets(source: Source, kind: Kind, shown: Sequence[Table], schemas: SchemaNames) -> AssetsDefinition:
+    """The star of a kind of a source: all its tables in one transaction for each month of the period.
+
+    `shown` are the tables of its assets: tables that kinds share are filled by all of them and shown with one.
+    """
+    tables = {asset_key(source, table.name): table for table in shown}
+    needs = needed_by(kind.facts.name, is_agent=source.is_agent)
+    one_row_per_fact = (kind.dimension.name, kind.facts.name)
 
     @multi_asset(
-        name=f"{source.name}_star",
+        name=f"{source.name}_star_{kind.name}",
         specs=[asset_spec(source, table, "star", schemas, needs) for table in tables.values()],
         partitions_def=daily_partitions(source),
         backfill_policy=BackfillPolicy.single_run(),
     )
-    def calls_star(context: AssetExecutionContext, warehouse: WarehouseResource) -> Iterator[MaterializeResult[None]]:
+    def star(context: AssetExecutionContext, warehouse: WarehouseResource) -> Iterator[MaterializeResult[None]]:
         period = days_of(context.partition_time_window)
         done = DoneDays(context)
-        with journaled(context, warehouse.get(), source, "star", period) as entry, done.reported():
+        with journaled(context, warehouse.get(), source, kind.facts.name, period) as entry, done.reported():
             for first_day, last_day in _months(*period):
                 started = time.monotonic()
                 with warehouse.get().begin() as connection:
                     account = Account(source.account_id, source.name)
-                    result = build(connection, warehouse.get().schemas, account, first_day, last_day)
+                    result = build(connection, warehouse.get().schemas, account, kind, first_day, last_day)
                 seconds = (time.monotonic() - started) / len(result.facts_per_day)
                 for day, facts in result.facts_per_day.items():
                     for key, table in tables.items():
-                        done.add(key, day, facts if table.name in _ONE_PER_CALL else None, seconds=round(seconds, 4))
+                        done.add(key, day, facts if table.name in one_row_per_fact else None, seconds=round(seconds, 4))
                 entry.rows += sum(result.facts_per_day.values())
-                context.log.info(f"star: built from {first_day} to {last_day}")
+                context.log.info(f"{kind.facts.name}: built from {first_day} to {last_day}")
         for key in tables:
             yield MaterializeResult(asset_key=key)
 
-    return calls_star
+    return star
 
 
 def _months(first_day: date, last_day: date) -> Iterator[tuple[date, date]]:

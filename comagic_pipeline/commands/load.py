@@ -22,7 +22,7 @@ from comagic_pipeline.partitions import today
 from comagic_pipeline.recovery import recover
 from comagic_pipeline.resources import open_client, open_warehouse
 from comagic_pipeline.schedules import RANGE_END, RANGE_START
-from comagic_pipeline.tables import REPORTS, STAR, TABLE_NAMES, with_what_they_need
+from comagic_pipeline.tables import REPORTS, TABLE_NAMES, star_of
 from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError
 
@@ -91,7 +91,7 @@ def load(
     load was told to stop: whole days that were loaded stay.
     """
     check_period(source, first_day, last_day)
-    chosen = with_what_they_need(TABLE_NAMES if source.tables == "all" else source.tables)
+    chosen = source.chosen_tables
     for table in tables:
         if table not in chosen:
             names = ", ".join(name for name in TABLE_NAMES if name in chosen)
@@ -101,16 +101,18 @@ def load(
     with open_warehouse(config) as warehouse, open_instance(config) as instance:
         recover(config, instance, warehouse)
         days = (last_day - first_day).days + 1
-        with _progress(console, warehouse, source, days, set(tables)):
+        reports = [method.table for method in REPORTS if method.table in (tables or chosen)]
+        with _progress(console, warehouse, source, days, reports):
             result = _run(config, instance, source, first_day, last_day, tables)
-        return _summary(warehouse, source, first_day, last_day, result)
+        return _summary(warehouse, source, reports, first_day, last_day, result)
 
 
 def _run(
     config: Config, instance: DagsterInstance, source: Source, first_day: date, last_day: date, tables: Sequence[str]
 ) -> ExecuteInProcessResult:
-    # The tables of the star are built together.
-    names = [*tables, *(STAR if set(tables) & set(STAR) else ())]
+    # The star tables of a kind are built together.
+    built = [[table.name for table in group] for group in star_of(source.chosen_tables).values()]
+    names = {*tables, *(name for group in built if not set(group).isdisjoint(tables) for name in group)}
     return (
         build_definitions(config)
         .resolve_job_def(f"load_{source.name}")
@@ -118,7 +120,7 @@ def _run(
             # What the run says is in the instance; the terminal shows progress and the outcome.
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             instance=instance,
-            asset_selection=[AssetKey([source.name, name]) for name in names] or None,
+            asset_selection=[AssetKey([source.name, name]) for name in sorted(names)] or None,
             tags={
                 RANGE_START: first_day.isoformat(),
                 RANGE_END: last_day.isoformat(),
@@ -131,9 +133,10 @@ def _run(
 
 
 @contextmanager
-def _progress(console: Console, warehouse: Warehouse, source: Source, days: int, tables: set[str]) -> Iterator[None]:
-    """A bar of the days that the ledger gains while the run goes on."""
-    reports = [method.table for method in REPORTS if not tables or method.table in tables]
+def _progress(
+    console: Console, warehouse: Warehouse, source: Source, days: int, reports: Sequence[str]
+) -> Iterator[None]:
+    """A bar for each report of the days that the ledger gains while the run goes on."""
     started = datetime.now(UTC) - timedelta(seconds=1)
     done = threading.Event()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rows]}"))
@@ -163,7 +166,12 @@ def _progress(console: Console, warehouse: Warehouse, source: Source, days: int,
 
 
 def _summary(
-    warehouse: Warehouse, source: Source, first_day: date, last_day: date, result: ExecuteInProcessResult
+    warehouse: Warehouse,
+    source: Source,
+    reports: Sequence[str],
+    first_day: date,
+    last_day: date,
+    result: ExecuteInProcessResult,
 ) -> Summary:
     summary = Summary(source.name, first_day, last_day, result.run_id, result.success)
     if failed := result.get_step_failure_events():
@@ -175,17 +183,24 @@ def _summary(
             raise KeyboardInterrupt
         error = (failure.description if failure else None) or (data.error.message if data.error else "")
         summary.error = " ".join((error or "").split())
-        if failure and POINTS_SPENT_UNTIL in failure.metadata:
-            summary.points_spent_until = str(failure.metadata[POINTS_SPENT_UNTIL].value)
+        for event in failed:
+            failure = event.step_failure_data.user_failure_data
+            if failure and POINTS_SPENT_UNTIL in failure.metadata:
+                summary.points_spent_until = str(failure.metadata[POINTS_SPENT_UNTIL].value)
     elif not summary.ok:
         summary.error = next((event.message for event in result.all_events if event.is_failure), None)
     journal, ledger = ops.journal.c, ops.loaded_days.c
     with warehouse.connect() as connection:
         query = select(journal.table_name, journal.rows, journal.points, journal.seconds)
-        lines = connection.execute(query.where(journal.run_id == result.run_id, journal.event.in_(("done", "failed"))))
+        of_run = journal.run_id == result.run_id
+        ends = journal.event.in_(("done", "skipped", "failed"))
+        lines = connection.execute(query.where(of_run, ends).order_by(journal.id))
         for name, rows, points, seconds in lines:
             summary.tables[name] = TableSummary(rows, int(points), round(seconds, 3))
-        loaded = set(connection.scalars(select(ledger.day).where(ledger.run_id == result.run_id)))
+        loaded = set(connection.execute(select(ledger.table_name, ledger.day).where(ledger.run_id == result.run_id)))
+        skipped = set(connection.scalars(select(journal.table_name).where(journal.event == "skipped", of_run)))
     days = [first_day + timedelta(days=number) for number in range((last_day - first_day).days + 1)]
-    summary.missing = [] if summary.ok else [day for day in days if day not in loaded]
+    if not summary.ok:
+        tables = set(reports) - skipped
+        summary.missing = [day for day in days if any((table, day) not in loaded for table in tables)]
     return summary

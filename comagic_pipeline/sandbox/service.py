@@ -99,6 +99,9 @@ class Service:
             raise ApiError("forbidden")
         of_user = settings.refused_methods_of_users.get(user_id, {}) if user_id is not None else {}
         refusal = of_user.get(name) or settings.refused_methods.get(name)
+        components = set(method.any_of_components)
+        if components and components <= settings.disabled_components:
+            refusal = refusal or "method_component_disabled"
         if refusal == "method_component_disabled":
             raise ApiError(refusal, components=", ".join(method.any_of_components))
         if refusal is not None:

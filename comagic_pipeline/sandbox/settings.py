@@ -47,6 +47,8 @@ class Settings:
     allowed_addresses: list[str] = field(default_factory=lambda: ["127.0.0.1"])
     """Addresses or networks, as ``0.0.0.0/0``."""
     account_active: bool = True
+    disabled_components: set[str] = field(default_factory=set)
+    """Components of the catalog (``any_of_components``) that are not connected: methods that need one are refused."""
     refused_methods: dict[str, Refusal] = field(default_factory=dict)
     """The mnemonic with which a method is refused, by the name it is called; its other name, if any, still works."""
     refused_users: set[int] = field(default_factory=set)

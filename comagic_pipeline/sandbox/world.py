@@ -207,7 +207,7 @@ class World:
         is_whole = begin.endswith("00:00:00") and end.endswith("23:59:59")
         is_changed = bool(self._changes) if report.is_derived else method in self._changes
         if key and report.count is not None and is_whole and not is_changed:
-            self._counts[key] = report.count(self, day)
+            self._counts[key] = report.count(self, day, options)
         return Section(lambda: self._period(method, day, begin, end, now, options), key, self._counts)
 
     def _period(

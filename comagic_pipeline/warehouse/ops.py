@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     func,
     insert,
+    select,
 )
 
 metadata = MetaData(schema="ops")
@@ -73,7 +74,7 @@ journal = Table(
     Column("happened_at", DateTime(timezone=True), nullable=False, server_default=func.now(), comment="When"),
     Column("account_id", Integer, nullable=False, comment="Source, general_accounts.account_id"),
     _text("run_id", "Dagster run"),
-    _text("event", "done, warning or failed"),
+    _text("event", "done, skipped, warning or failed"),
     _text("table_name", "Table, or the star"),
     Column("first_day", Date, comment="First day of the period"),
     Column("last_day", Date, comment="Last day of the period"),
@@ -84,6 +85,13 @@ journal = Table(
     Index("journal_idx_1", "account_id", "happened_at"),
     comment="What ran, what it cost, what went wrong",
 )
+
+
+def is_skipped(connection: Connection, account_id: int, table_name: str) -> bool:
+    """True when the last that the journal says of a table is that the account has no access to it."""
+    mine = (journal.c.account_id == account_id) & (journal.c.table_name == table_name)
+    query = select(journal.c.event).where(mine, journal.c.event != "warning").order_by(journal.c.id.desc()).limit(1)
+    return connection.scalar(query) == "skipped"
 
 
 def record(

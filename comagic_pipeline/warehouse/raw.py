@@ -25,6 +25,7 @@ from sqlalchemy import (
     Table,
     Text,
     inspect,
+    select,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -128,6 +129,16 @@ def create_missing(connection: Connection, methods: Iterable[Method]) -> None:
                 definition = CreateColumn(column).compile(dialect=connection.dialect)
                 connection.execute(text(f"alter table {quote(translated)}.{quote(table.name)} add column {definition}"))
                 connection.execute(SetColumnComment(column))
+
+
+def stored_rows(
+    connection: Connection, method: Method, account_id: int, customer_user_id: int, columns: Iterable[str]
+) -> list[dict[str, Any]]:
+    """Columns of the rows that an account has in a dictionary."""
+    table = raw_table(method)
+    mine = (table.c.account_id == account_id) & (table.c.customer_user_id == customer_user_id)
+    rows = connection.execute(select(*(table.c[name] for name in columns)).where(mine))
+    return [dict(row) for row in rows.mappings()]
 
 
 def ensure_months(connection: Connection, schema: str, method: Method, first_day: date, last_day: date) -> None:

@@ -18,10 +18,12 @@ from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Quirks, Settings
 from comagic_pipeline.sandbox.world import World
-from comagic_pipeline.tables import STAR
+from comagic_pipeline.tables import SHARED_STAR, STAR_OF_KIND
 from comagic_pipeline.warehouse.embedded import EmbeddedServer
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline_tests.deployment.services import Services
+
+STAR_OF_CALLS = (*SHARED_STAR, *STAR_OF_KIND["calls"])
 
 CALLS = "get.calls_report"
 YEAR = [date(2025, 1, 1) + timedelta(days=number) for number in range(365)]
@@ -77,7 +79,7 @@ def backfills(tmp_path_factory: pytest.TempPathFactory, server: EmbeddedServer) 
         with Services(folder, **storage) as services:
             month, year = services.launch_backfill("torn", MONTH), services.launch_backfill("whole", YEAR)
             failed = services.finished_backfill(month)
-            green = {table: services.green("torn", table) for table in ("calls_report", *STAR)}
+            green = {table: services.green("torn", table) for table in ("calls_report", *STAR_OF_CALLS)}
             torn.requests.clear()
             retried = services.finished_backfill(services.retry_backfill(month))
             requests = [request.params | {"method": request.method} for request in torn.requests]
@@ -96,8 +98,8 @@ def test_a_year_is_few_runs_and_365_green_days(backfills: Backfills) -> None:
     """At most five runs materialize all 365 days of raw and of every star table."""
     assert backfills.year["status"] == "COMPLETED_SUCCESS"
     assert len(backfills.year["runs"]) <= 5
-    assert counts(backfills.year) == dict.fromkeys(("calls_report", *STAR), (365, 365, 0))
-    for table in ("calls_report", *STAR):
+    assert counts(backfills.year) == dict.fromkeys(("calls_report", *STAR_OF_CALLS), (365, 365, 0))
+    for table in ("calls_report", *STAR_OF_CALLS):
         assert backfills.services.green("whole", table) == set(YEAR), table
 
 
@@ -141,7 +143,7 @@ def test_reexecution_asks_only_for_the_other_days(backfills: Backfills) -> None:
     missing = (MONTH[-1] - first_missing).days + 1
     assert backfills.retried["status"] == "COMPLETED_SUCCESS"
     assert set(counts(backfills.retried).values()) == {(missing, missing, 0)}
-    for table in ("calls_report", *STAR):
+    for table in ("calls_report", *STAR_OF_CALLS):
         assert backfills.services.green("torn", table) == set(MONTH), table
     assert backfills.rows_per_day(2).keys() == set(MONTH)
 

@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Table, Text
@@ -15,10 +16,13 @@ from sqlalchemy.dialects.postgresql import JSON
 
 from comagic_pipeline import catalog
 from comagic_pipeline.warehouse.raw import raw_table
-from comagic_pipeline.warehouse.star import tables
 from comagic_pipeline.warehouse.star.build import Account
+from comagic_pipeline.warehouse.star.tables import metadata
 
 Row = dict[str, Any]
+
+tables = SimpleNamespace(**{table.name: table for table in metadata.sorted_tables})
+"""The star's tables by name."""
 
 JANUARY = (date(2026, 1, 1), date(2026, 1, 31))
 MAIN = Account(1, "Главный «счёт»")
@@ -51,8 +55,17 @@ def campaign(campaign_id: int, account: Account = MAIN, **columns: Any) -> Row:
     return dict.fromkeys(CAMPAIGNS.columns.keys()) | given | columns
 
 
-def tag(tag_id: Any, name: Any = "Продажа", changed: str | None = None, kind: Any = "manual") -> Row:
-    return {"tag_id": tag_id, "tag_name": name, "tag_type": kind, "tag_change_time": changed}
+def tag(tag_id: Any, name: Any = "Продажа", changed: Any = None, kind: Any = "manual", **author: Any) -> Row:
+    return {"tag_id": tag_id, "tag_name": name, "tag_type": kind, "tag_change_time": changed, **author}
+
+
+def employee(employee_id: Any, name: Any = "Анна", answered: Any = False, talked: Any = False) -> Row:
+    return {
+        "employee_id": employee_id,
+        "employee_full_name": name,
+        "is_answered": answered,
+        "is_talked": talked,
+    }
 
 
 CAPTIONS = {
@@ -127,26 +140,65 @@ def first_given(*values: Any) -> Any:
     return next(value for value in values if value is not None)
 
 
-def expect_tags(raw: Row) -> list[tuple[Any, ...]]:
+def expect_tags(raw: Row, key: str = "id") -> list[tuple[Any, ...]]:
     latest: dict[int, tuple[str, int, Row]] = {}
-    for position, item in enumerate(raw["tags"] if isinstance(raw["tags"], list) else []):
-        if not isinstance(item, dict) or not str(item.get("tag_id")).lstrip("-").isdigit():
+    for position, item in enumerate(items(raw["tags"])):
+        tag_id = number(item.get("tag_id")) if isinstance(item, dict) else None
+        if tag_id is None:
             continue
         put = (item.get("tag_change_time") or "", position, item)
-        tag_id = int(item["tag_id"])
         if tag_id not in latest or put[:2] > latest[tag_id][:2]:
             latest[tag_id] = put
     return [
-        (raw["account_id"], raw["id"], tag_id, first_given(item.get("tag_name"), "unknown")[:128],
-         first_given(item.get("tag_type"), "unknown")[:8])
+        (raw["account_id"], raw[key], tag_id, first_given(item.get("tag_name"), "unknown")[:128],
+         first_given(item.get("tag_type"), "unknown")[:8], moment(item.get("tag_change_time")),
+         number(item.get("tag_user_id")), shortened(item.get("tag_user_login"), 128),
+         number(item.get("tag_employee_id")), shortened(item.get("tag_employee_full_name"), 256))
         for tag_id, (_, _, item) in latest.items()
     ]  # fmt: skip
 
 
-def expect_attributes(raw: Row) -> list[tuple[Any, ...]]:
-    items = raw["attributes"] if isinstance(raw["attributes"], list) else []
-    codes = {item[:16]: item for item in sorted((i for i in items if isinstance(i, str)), reverse=True)}
-    return [(raw["account_id"], raw["id"], short, CAPTIONS.get(code, code)[:128]) for short, code in codes.items()]
+def expect_attributes(raw: Row, key: str = "id") -> list[tuple[Any, ...]]:
+    flags = sorted((item for item in items(raw["attributes"]) if isinstance(item, str)), reverse=True)
+    codes = {item[:16]: item for item in flags}
+    return [(raw["account_id"], raw[key], short, CAPTIONS.get(code, code)[:128]) for short, code in codes.items()]
+
+
+def expect_employees(raw: Row) -> list[tuple[Any, ...]]:
+    listed: dict[int, list[Row]] = {}
+    for item in items(raw["employees"]):
+        employee_id = number(item.get("employee_id")) if isinstance(item, dict) else None
+        if employee_id is not None:
+            listed.setdefault(employee_id, []).append(item)
+    rated = first_given(raw["last_talked_employee_id"], raw["last_answered_employee_id"], "nobody")
+    return [
+        (raw["account_id"], raw["id"], employee_id,
+         max((e["employee_full_name"] for e in entries if e["employee_full_name"]), default="unknown")[:256],
+         any(e["is_answered"] is True for e in entries), any(e["is_talked"] is True for e in entries),
+         raw["last_answered_employee_rating"] if employee_id == rated else None)
+        for employee_id, entries in listed.items()
+    ]  # fmt: skip
+
+
+def items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def number(value: Any) -> int | None:
+    """A whole number, also as text; nothing else."""
+    digits = str(value).removeprefix("-") if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    return int(value) if digits.isdecimal() else None
+
+
+def moment(value: Any) -> datetime | None:
+    try:
+        return datetime.strptime(value, "%Y-%m-%d %H:%M:%S")
+    except (TypeError, ValueError):
+        return None
+
+
+def shortened(value: str | None, width: int) -> str | None:
+    return None if value is None else value[:width]
 
 
 def expect_campaigns(calls: list[Row], campaigns: list[Row]) -> dict[tuple[int, int], tuple[Any, ...]]:
@@ -193,8 +245,9 @@ def expect(calls: list[Row], campaigns: list[Row]) -> dict[str, Any]:
     places = {tuple(fact[n] for n in ("country", "region", "city")) for fact in facts}
     return {
         "facts": sorted(facts, key=lambda fact: (fact["account_id"], fact["call_id"])),
-        "tags": sorted(row for raw in latest for row in expect_tags(raw)),
-        "attributes": sorted(row for raw in latest for row in expect_attributes(raw)),
+        "tags": by_text(row for raw in latest for row in expect_tags(raw)),
+        "attributes": by_text(row for raw in latest for row in expect_attributes(raw)),
+        "employees": by_text(row for raw in latest for row in expect_employees(raw)),
         "campaigns": expect_campaigns(latest, campaigns),
         "traffic": by_text((None, *values, hashed(None, *values)) for values in traffic),
         "locations": by_text(
@@ -232,10 +285,18 @@ NASTY_TAGS: tuple[Any, ...] = (
     [tag(1), tag(-2, "it's 🙂", kind=None)], [tag("62001", None)], [tag(5, LONG, kind="automatic")],
     [tag(1, "old", "2026-01-01 10:00:00"), tag(1, "new", "2026-01-02 09:00:00"), tag(1, "none")],
     [tag(3, "same", "2026-01-01 10:00:00"), tag(3, "later in the list", "2026-01-01 10:00:00")],
+    [tag(n, changed=time) for n, time in enumerate(("2026-02-30 10:00:00", "99999-01-01 00:00:00", "soon", "", 7))],
+    [tag(4, tag_user_id="7", tag_user_login=LONG), tag(6, tag_user_id={}, tag_employee_id=1.5)],
+    [tag(7, tag_employee_id=-3, tag_employee_full_name="Анна 🙂")],
 )  # fmt: skip
 NASTY_ATTRIBUTES: tuple[Any, ...] = (
     None, [], {}, JSON.NULL, "first", [None, 1, {}, ["first"]], list(CAPTIONS), ["first", "first"], ["новый, 'код'"],
     ["a code longer than sixteen", "a code longer than seventeen"],
+)  # fmt: skip
+NASTY_EMPLOYEES: tuple[Any, ...] = (
+    None, [], {}, JSON.NULL, 7, [None, "x", [], {}, employee(None), employee("x")],
+    [employee(301, LONG, True, True), employee("302", None)],
+    [employee(301, "A"), employee(301, "B", talked=True), employee(302, "B", answered="true", talked=1)],
 )  # fmt: skip
 NASTY_COLUMNS = [
     column.name
@@ -262,6 +323,10 @@ def nasty_calls(account: Account, count: int = 400, seed: int = 7) -> list[Row]:
             "is_lost": dice.choice((None, True, False)),
             "tags": dice.choice(NASTY_TAGS),
             "attributes": dice.choice(NASTY_ATTRIBUTES),
+            "employees": dice.choice(NASTY_EMPLOYEES),
+            "last_talked_employee_id": dice.choice((None, None, 301)),
+            "last_answered_employee_id": dice.choice((None, 301, 302)),
+            "last_answered_employee_rating": dice.choice((None, Decimal("4.50"))),
         }
         call_id = dice.choice((-1, 1)) * (3_331_000_000 + number)
         rows.append(call(call_id, f"{start}.{dice.randrange(10**6):06}", account, **columns))

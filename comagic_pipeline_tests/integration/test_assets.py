@@ -19,9 +19,11 @@ from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Quirks, Settings
 from comagic_pipeline.sandbox.world import World
-from comagic_pipeline.tables import STAR
+from comagic_pipeline.tables import SHARED_STAR, STAR_OF_KIND
 from comagic_pipeline.warehouse.embedded import EmbeddedServer
 from comagic_pipeline.warehouse.engine import Warehouse
+
+STAR_OF_CALLS = (*SHARED_STAR, *STAR_OF_KIND["calls"])
 
 CALLS = "get.calls_report"
 FIRST, LAST = date(2026, 1, 29), date(2026, 2, 4)
@@ -118,7 +120,7 @@ def failure(result: ExecuteInProcessResult) -> Any:
 def test_every_day_of_every_asset_is_materialized_once(run: Run, instance: DagsterInstance) -> None:
     """A range run makes one materialization for each day of each table, and one of the dictionary."""
     assert run().success
-    for table in ("calls_report", *STAR):
+    for table in ("calls_report", *STAR_OF_CALLS):
         assert days_of(instance, table) == [str(day) for day in DAYS], table
     assert [event.partition for event in materializations(instance, "campaigns")] == [None]
 
@@ -149,7 +151,7 @@ def test_metadata_of_days_are_their_rows_points_and_seconds(
 def test_tables_without_a_row_for_each_call_claim_no_row_count(run: Run, instance: DagsterInstance) -> None:
     """Dimensions are shared by days and tags are not counted: a number there would mislead."""
     assert run().success
-    for table in {*STAR} - {"comagic_calls", "comagic_calls_facts"}:
+    for table in {*STAR_OF_CALLS} - {"comagic_calls", "comagic_calls_facts"}:
         assert metadata(instance, table, "dagster/partition_row_count") == {}
         assert len(metadata(instance, table, "seconds")) == len(DAYS)
 
@@ -164,7 +166,7 @@ def test_the_journal_tells_what_a_run_did(run: Run, warehouse: Warehouse, sandbo
     assert sorted(lines) == [
         ("calls_report", "done", FIRST, LAST, calls, sandbox.points_spent - 1, result.run_id),
         ("campaigns", "done", None, None, len(sandbox.world.rows("get.campaigns")), 1, result.run_id),
-        ("star", "done", FIRST, LAST, calls, 0, result.run_id),
+        ("comagic_calls_facts", "done", FIRST, LAST, calls, 0, result.run_id),
     ]
 
 
@@ -190,7 +192,7 @@ def test_what_needs_failed_days_is_not_built(run: Run, instance: DagsterInstance
     """The star of days that did not come is not claimed; the dictionary, which does not need them, loads."""
     sandbox.faults.add(Fault(kind="error", method=CALLS, mnemonic="account_inactive"))
     assert not run().success
-    assert [days_of(instance, table) for table in STAR] == [[]] * len(STAR)
+    assert [days_of(instance, table) for table in STAR_OF_CALLS] == [[]] * len(STAR_OF_CALLS)
     assert len(materializations(instance, "campaigns")) == 1
 
 
@@ -254,10 +256,10 @@ def test_warnings_in_the_journal_cost_nothing(run: Run, warehouse: Warehouse, sa
 
 
 def test_a_warehouse_that_goes_away_is_a_clear_failure(
-    config: Config, sandbox: Sandbox, server: EmbeddedServer, database_url: str
+    config: Config, sandbox: Sandbox, server: EmbeddedServer, warehouse_url: str
 ) -> None:
     """When the database is lost midway and cannot even take the journal's line, the step's failure still says so."""
-    database = make_url(database_url).database
+    database = make_url(warehouse_url).database
     admin_url = make_url(server.url("postgres")).set(drivername="postgresql").render_as_string(hide_password=False)
 
     def lose_the_database(_method: str, params: dict[str, Any]) -> None:

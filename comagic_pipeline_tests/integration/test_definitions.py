@@ -17,10 +17,11 @@ from comagic_pipeline.config import Config, load_config
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.instance import PROJECT_FOLDER
 from comagic_pipeline.resources import DataApi, WarehouseResource
-from comagic_pipeline.tables import STAR
+from comagic_pipeline.tables import SHARED_STAR, STAR, STAR_OF_KIND, TABLE_NAMES, default_tables
 from comagic_pipeline.warehouse.engine import Warehouse
 
 PROGRAMS = Path(sys.executable).parent
+STAR_OF_CALLS = (*SHARED_STAR, *STAR_OF_KIND["calls"])
 ACCOUNT = {"base_url": "sandbox", "token": "x"}
 
 LOAD_ALONE = """
@@ -35,6 +36,7 @@ def refuse(event, arguments):
 
 sys.addaudithook(refuse)
 from comagic_pipeline.definitions import defs
+
 repository = defs().get_repository_def()
 print(*sorted(repository.job_names), len(repository.assets_defs_by_key))
 """
@@ -75,7 +77,7 @@ def test_loading_touches_nothing_and_warns_of_nothing(tmp_path: Path) -> None:
     environment = bare_environment(tmp_path)
     loaded = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert loaded.returncode == 0, loaded.stderr
-    assert loaded.stdout.split() == ["__ASSET_JOB", "load_main", str(2 + len(STAR))]
+    assert loaded.stdout.split() == ["__ASSET_JOB", "load_main", str(len(default_tables(is_agent=False)))]
 
 
 def test_one_name_for_the_code_location() -> None:
@@ -89,19 +91,19 @@ def test_one_name_for_the_code_location() -> None:
 
 def test_every_asset_presents_itself(project: Callable[..., Config]) -> None:
     """Every asset has a description, an owner, its group and its kinds."""
-    specs = specs_of(build_definitions(project(**ACCOUNT)))
+    specs = specs_of(build_definitions(project(**ACCOUNT, tables="all")))
     for spec in specs:
         assert spec.description, spec.key
         assert spec.owners == ["team:comagic_pipeline"], spec.key
         layer = "star" if spec.key.path[-1] in STAR else "raw"
         assert spec.group_name == f"main_{layer}"
         assert spec.kinds == {"postgres", "sql" if layer == "star" else "comagic"}
-    assert len(specs) == 2 + len(STAR)
+    assert {spec.key.path[-1] for spec in specs} == set(default_tables(is_agent=False))
 
 
 def test_column_schemas_are_those_of_the_warehouse(project: Callable[..., Config], warehouse: Warehouse) -> None:
     """Columns of the UI are the columns of the database: names, order, types, comments and NOT NULL."""
-    for spec in specs_of(build_definitions(project(**ACCOUNT))):
+    for spec in specs_of(build_definitions(project(**ACCOUNT, user_ids="all", tables=list(TABLE_NAMES)))):
         schema = spec.metadata["dagster/column_schema"]
         assert isinstance(schema, TableSchema)
         with warehouse.connect() as connection:
@@ -135,16 +137,23 @@ def test_schema_names_of_the_config_are_shown(project: Callable[..., Config]) ->
     path = config.path
     path.write_text(path.read_text().replace("sources:", "  schemas: {raw: r, star: s, ops: o}\nsources:"))
     names = {spec.metadata["dagster/table_name"] for spec in specs_of(build_definitions(load_config(path)))}
-    assert names == {"r.calls_report", "r.campaigns", *(f"s.{table}" for table in STAR)}
+    assert names == {"r.calls_report", "r.campaigns", *(f"s.{table}" for table in STAR_OF_CALLS)}
 
 
 def test_chosen_tables_only(project: Callable[..., Config]) -> None:
-    """A list of tables leaves the others out; a table of the star brings all that the star is built from and with."""
+    """A list of tables leaves the others out; a table of the star brings all that it is built from and with."""
     assert keys_of(build_definitions(project(**ACCOUNT, tables="[campaigns]"))) == {"main/campaigns"}
     assert keys_of(build_definitions(project(**ACCOUNT, tables="[calls_report]"))) == {"main/calls_report"}
     assert keys_of(build_definitions(project(**ACCOUNT, tables="[comagic_calls_tags]"))) == {
-        f"main/{table}" for table in ("calls_report", "campaigns", *STAR)
+        f"main/{table}" for table in ("calls_report", "campaigns", *STAR_OF_CALLS)
     }
+    assert keys_of(build_definitions(project(**ACCOUNT, tables="[campaign_daily_stat]"))) == {
+        "main/campaign_daily_stat",
+        "main/sites",
+    }
+    chats = keys_of(build_definitions(project(**ACCOUNT, tables="[comagic_chats, employee_stat]")))
+    assert {"main/chats_report", "main/comagic_chats_tags", "main/general_dates", "main/employee_stat"} <= chats
+    assert not {"main/calls_report", "main/comagic_calls"} & chats
 
 
 def test_sources_stand_beside_each_other(project: Callable[..., Config]) -> None:

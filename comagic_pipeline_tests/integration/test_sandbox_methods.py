@@ -289,6 +289,17 @@ def test_components_may_be_missing(client: Caller, method: str) -> None:
     assert error["message"].endswith(f": {components}")
 
 
+def test_components_are_disabled_for_all_their_methods(client: Caller) -> None:
+    """A method that needs one of several components is refused when none of them is left."""
+    assert set(METHODS[MESSAGES]["any_of_components"]) == {"consultant", "upload_chats"}
+    client.sandbox.settings.disabled_components = {"consultant"}
+    assert client.rows(MESSAGES, **DAY)
+    client.sandbox.settings.disabled_components = {"consultant", "upload_chats"}
+    assert client.refusal(MESSAGES, **DAY) == ("method_component_disabled", None)
+    assert client.rows(CHATS, **DAY)
+    assert client.rows(CALLS, **DAY)  # needs none
+
+
 def test_texts_may_come_as_numbers(client: Caller) -> None:
     """Columns that the table calls text and the sample shows as numbers can be either; what is no number stays."""
     asked = {"fields": ["campaign_ext_id", "keyword", "cost_sum"], "site_id": SITE} | DAY

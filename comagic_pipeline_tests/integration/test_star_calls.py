@@ -2,8 +2,8 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date, timedelta
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -12,16 +12,20 @@ from sqlalchemy import Connection, Engine, Table, create_engine, delete, insert,
 from sqlalchemy.schema import CreateSchema, DropSchema
 
 from comagic_pipeline import catalog
+from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.embedded import EmbeddedServer
 from comagic_pipeline.warehouse.engine import Schemas
 from comagic_pipeline.warehouse.raw import create_missing, ensure_months
-from comagic_pipeline.warehouse.star import tables
+from comagic_pipeline.warehouse.star.accounts import set_status
 from comagic_pipeline.warehouse.star.build import Account, BuildResult, Changes, build
+from comagic_pipeline.warehouse.star.kinds.calls import KIND as CALLS_KIND
+from comagic_pipeline.warehouse.star.tables import SHARED, metadata
 from comagic_pipeline_tests.integration.star_reference import (
     CALLS,
     CAMPAIGNS,
     DURATIONS,
     JANUARY,
+    LOADED,
     MAIN,
     NASTY_CAMPAIGNS,
     NO_DATE,
@@ -33,10 +37,11 @@ from comagic_pipeline_tests.integration.star_reference import (
     expect,
     nasty_calls,
     replaced,
+    tables,
     tag,
 )
 
-STAR = tables.metadata.sorted_tables
+STAR = (*SHARED, *CALLS_KIND.tables)
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Warehouse:
         self.connection.execute(insert(table), list(rows))
 
     def build(self, days: tuple[date, date] = JANUARY, account: Account = MAIN) -> BuildResult:
-        return build(self.connection, self.schemas, account, *days)
+        return build(self.connection, self.schemas, account, CALLS_KIND, *days)
 
     def rows(self, table: Table) -> list[Row]:
         return [dict(row) for row in self.connection.execute(select(table).order_by("id")).mappings()]
@@ -82,19 +87,20 @@ def schemas(engine: Engine) -> Iterator[Schemas]:
     name = uuid4().hex[:12]
     schemas = Schemas(raw=f"Raw {name}", star=f"Star {name}", ops=f"Ops {name}")
     with translated(engine, schemas) as connection, connection.begin():
-        for schema in (schemas.raw, schemas.star):
+        for schema in (schemas.raw, schemas.star, schemas.ops):
             connection.execute(CreateSchema(schema))
         create_missing(connection, [catalog.tables()["calls_report"], catalog.tables()["campaigns"]])
-        tables.metadata.create_all(connection)
+        metadata.create_all(connection)
+        ops.metadata.create_all(connection)
         ensure_months(connection, schemas.raw, catalog.tables()["calls_report"], date(2026, 1, 1), date(2026, 12, 31))
     yield schemas
     with engine.begin() as connection:
-        for schema in (schemas.star, schemas.raw):
+        for schema in (schemas.star, schemas.raw, schemas.ops):
             connection.execute(DropSchema(schema, cascade=True))
 
 
 def translated(engine: Engine, schemas: Schemas) -> Connection:
-    return engine.connect().execution_options(schema_translate_map={"raw": schemas.raw, "star": schemas.star})
+    return engine.connect().execution_options(schema_translate_map=asdict(schemas))
 
 
 @pytest.fixture
@@ -140,7 +146,7 @@ def star(warehouse: Warehouse) -> dict[str, Any]:
     def children(table: Table) -> list[tuple[Any, ...]]:
         own = [c for c in table.columns if c.name not in ("id", "account_id", "calls_id")]
         rows = execute(select(call.c.account_id, call.c.call_id, *own).select_from(table.join(call)))
-        return sorted(tuple(row) for row in rows)
+        return by_text(rows)
 
     def values(table: Table) -> list[tuple[Any, ...]]:
         return by_text(tuple(row.values())[1:] for row in warehouse.rows(table))
@@ -149,6 +155,7 @@ def star(warehouse: Warehouse) -> dict[str, Any]:
         "facts": [dict(row) for row in facts.mappings()],
         "tags": children(t.comagic_calls_tags),
         "attributes": children(t.comagic_calls_attributes),
+        "employees": children(t.comagic_calls_employees),
         "campaigns": {
             (c["account_id"], c["campaign_id"]): (
                 c["name"], c["description"], c["campaign_type"], c["engine"], c["status"], c["cost_ratio_operator"],
@@ -252,6 +259,7 @@ def test_call_of_nulls_points_to_the_unknown_members(warehouse: Warehouse) -> No
         "facts": [],
         "tags": [],
         "attributes": [],
+        "employees": [],
         "campaigns": {(1, 0): (None,) * 8},
         "traffic": [(None,) * 7 + (traffic_hash,)],
         "locations": [(None,) * 7 + (traffic_hash,)],
@@ -382,14 +390,17 @@ def test_accounts_do_not_touch_each_other(warehouse: Warehouse) -> None:
 
 
 def test_account_row_tells_what_is_loaded(warehouse: Warehouse) -> None:
-    """general_accounts holds one row per source, with the first and last day in raw over all customer users."""
-    warehouse.load(
-        CALLS,
-        call(1, "2026-03-05 10:00:00"),
-        call(2, "2026-01-10 10:00:00", customer_user_id=30),
-        call(3, "2026-11-11 10:00:00", customer_user_id=-7),
-        call(4, "2026-12-31 10:00:00", OTHER),
-    )
+    """general_accounts holds one row per source, with the first and last day of the ledger over all its tables."""
+
+    def loaded(table: str, day: date, customer_user_id: int = 0, account_id: int = 1) -> None:
+        line = {"account_id": account_id, "customer_user_id": customer_user_id, "table_name": table, "day": day}
+        line |= {"rows": 0, "points": 1, "seconds": 1, "run_id": "run", "loaded_at": LOADED}
+        warehouse.connection.execute(insert(ops.loaded_days).values(line))
+
+    loaded("calls_report", date(2026, 3, 5))
+    loaded("calls_report", date(2026, 1, 10), customer_user_id=30)
+    loaded("goals_report", date(2026, 11, 11))
+    loaded("goals_report", date(2026, 12, 31), account_id=2)
     warehouse.build(A_DAY, Account(1, "x" * 200))
     warehouse.build(A_DAY)
     account = {
@@ -398,13 +409,44 @@ def test_account_row_tells_what_is_loaded(warehouse: Warehouse) -> None:
         "caption": MAIN.caption,
         "service": "CoMagic",
         "enabled": True,
-        "status": "успешно",
+        "status": None,
         "interval_start": date(2026, 1, 10),
         "interval_end": date(2026, 11, 11),
     }
     assert warehouse.rows(tables.general_accounts) == [account]
     warehouse.build(A_DAY, Account(3, "empty"))
     assert warehouse.rows(tables.general_accounts)[1]["interval_start"] is None
+
+
+def test_status_is_that_of_the_last_load_of_every_table(warehouse: Warehouse) -> None:
+    """A build of the star set the status back to fine after a load of another table had failed."""
+
+    def status_after(event: str, table: str, days_ago: int = 0, account: Account = MAIN) -> str:
+        ops.record(
+            warehouse.connection,
+            account_id=account.account_id,
+            run_id="run",
+            event=event,
+            table_name=table,
+            happened_at=datetime.now(UTC) - timedelta(days=days_ago),
+        )
+        set_status(warehouse.connection, MAIN.account_id)
+        (row,) = warehouse.rows(tables.general_accounts)
+        return str(row["status"])
+
+    set_status(warehouse.connection, MAIN.account_id)
+    assert warehouse.rows(tables.general_accounts) == []
+    warehouse.build(A_DAY)
+    # Of a table that the source no longer loads.
+    assert status_after("failed", "goals_report", days_ago=4) == "успешно"
+    assert status_after("failed", "chats_report", account=OTHER) == "успешно"
+    assert status_after("done", "calls_report", days_ago=1) == "успешно"
+    assert status_after("failed", "chats_report") == "ошибка"
+    assert status_after("done", "calls_report") == "ошибка"
+    assert status_after("warning", "chats_report") == "ошибка"
+    warehouse.build(A_DAY)
+    assert status_after("done", "star") == "ошибка"
+    assert status_after("done", "chats_report") == "успешно"
 
 
 def test_campaigns_follow_raw_and_outlive_it(warehouse: Warehouse) -> None:
@@ -445,7 +487,7 @@ def test_concurrent_builds_take_turns(engine: Engine, schemas: Schemas, warehous
         try:
             with engine.begin() as connection:
                 start.wait(timeout=10)
-                build(connection, schemas, account, *JANUARY)
+                build(connection, schemas, account, CALLS_KIND, *JANUARY)
         except BaseException as error:
             failures.append(error)
 

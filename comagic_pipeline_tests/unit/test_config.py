@@ -144,8 +144,42 @@ def test_sources_must_differ(key: str, value: str) -> None:
 
 def test_keys_of_later_versions_are_accepted_and_named() -> None:
     """A file written for the whole design loads; what is not acted on can be told to the user."""
-    config = parse(GOOD + "    filters: {calls_report: is_lost = true}\ncustom_reports: []\n")
-    assert set(config.ignored) == {"custom_reports", "sources[0].filters"}
+    config = parse(GOOD + "    retention: {keep_days: 730}\ncustom_reports: []\n")
+    assert set(config.ignored) == {"custom_reports", "sources[0].retention"}
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ("{call_report: is_lost = true}", "there is no report 'call_report'; did you mean 'calls_report'?"),
+        ("{campaigns: id = 1}", "there is no report 'campaigns'"),
+        (
+            "{calls_report: is_loss = true}",
+            "filter of calls_report, character 1: calls_report has no such column; did you mean is_lost?",
+        ),
+        ("{calls_report: direction = }", "filter of calls_report, character 12: expected a text in single quotes"),
+    ],
+)
+def test_a_wrong_filter_is_refused(filters: str, message: str) -> None:
+    """The error names the place in the file and in the expression, and the nearest word."""
+    assert refusal(GOOD + f"    filters: {filters}\n").startswith(f"sources[0].filters: {message}")
+
+
+def test_a_filter_of_a_table_that_is_not_loaded_is_refused() -> None:
+    """A filter that does nothing would pass for one that works."""
+    text = GOOD + "    tables: [campaigns]\n    filters: {calls_report: is_lost = true}\n"
+    assert refusal(text) == "sources[0]: filters: calls_report is not among the tables of the source"
+
+
+def test_the_customers_of_an_agent() -> None:
+    """All or a list; their dictionaries exist for an agent only, and come with what asks for customers."""
+    assert not parse(GOOD).sources[0].is_agent
+    assert "customer_users" not in parse(GOOD).sources[0].chosen_tables
+    agent = parse(GOOD + "    user_ids: all\n    tables: [calls_report]\n").sources[0]
+    assert (agent.user_ids, set(agent.chosen_tables)) == ("all", {"calls_report", "customer_users"})
+    assert parse(GOOD + "    user_ids: [5, 6]\n").sources[0].user_ids == [5, 6]
+    for wrong in ("[]", "[0]", "some", "[a]"):
+        assert refusal(GOOD + f"    user_ids: {wrong}\n").startswith("sources[0].user_ids")
 
 
 def test_an_unknown_source_is_refused_with_a_suggestion() -> None:

@@ -20,6 +20,7 @@ _IDS = Ids(200_000_000_000)
 _COMMUNICATION_IDS = Ids(700_000_000_000)
 _PER_CALL = 0.2
 _TECHNICAL_PER_CALL = 0.02
+_ON_DEMAND = "include_tech_offline_messages"
 _HANDLING = ("process_time", "employee_id", "employee_full_name", "employee_answer_message", "employee_comment")
 
 
@@ -28,14 +29,18 @@ def count(days: Days, day: date) -> int:
     return round(calls.count(days, day) * _PER_CALL)
 
 
+def count_asked(days: Days, day: date, options: Mapping[str, Any]) -> int:
+    """How many requests of a day are shown, those that come on demand included."""
+    return count(days, day) + (_technical(days, day) if options.get(_ON_DEMAND) else 0)
+
+
 def rows(days: Days, day: date) -> list[Row]:
     """The requests of a day, one in five uploaded and without a visit; then technical ones, which are no contacts."""
     message_id, communication_id = _IDS.of_day(days.cast, day), _COMMUNICATION_IDS.of_day(days.cast, day)
     columns = list(specification.methods()[METHOD].columns)
     day_visits, contacts = days.made(visits, day), count(days, day)
-    technical = 1 + round(calls.count(days, day) * _TECHNICAL_PER_CALL) if contacts else 0
     made = []
-    for number in range(contacts + technical):
+    for number in range(contacts + _technical(days, day)):
         if number % 5 == 4 or number >= contacts:
             row = _without_visit(days.cast, day, message_id(number), columns)
         else:
@@ -54,12 +59,16 @@ def rows(days: Days, day: date) -> list[Row]:
 
 def as_of(rows: list[Row], now: str, options: Mapping[str, Any]) -> list[Row]:
     """A request that is handled later waits so far; technical ones come on demand."""
-    if not options.get("include_tech_offline_messages"):
+    if not options.get(_ON_DEMAND):
         rows = [row for row in rows if row["communication_id"] is not None]
     return [row if (row["process_time"] or "") <= now else row | _WAITING for row in rows]
 
 
 _WAITING: Row = dict.fromkeys(_HANDLING) | {"status": "not_processed"}
+
+
+def _technical(days: Days, day: date) -> int:
+    return 1 + round(calls.count(days, day) * _TECHNICAL_PER_CALL) if count(days, day) else 0
 
 
 def _without_visit(cast: Cast, day: date, message_id: int, columns: list[str]) -> Row:

@@ -39,8 +39,8 @@ class Report:
     rows: Maker
     as_of: Callable[[list[Row], str, Options], list[Row]] = lambda rows, _now, _options: rows
     """Rows, begun by a moment (wall time), as they look at it, and what is left of them by the parameters."""
-    count: Callable[[Days, date], int] | None = None
-    """How many rows a day has that is over; None: only making them tells."""
+    count: Callable[[Days, date, Options], int] | None = None
+    """How many rows a day has that is over, by the parameters; None: only making them tells."""
     is_derived: bool = False
     """Whether the rows are made of those that other reports show, changes included."""
     days: Callable[[Cast, Options, str], set[date]] | None = None
@@ -59,16 +59,22 @@ Summary = Callable[[Days, str, str, Options], list[Row]]
 """Makes the rows that sum up a period, from a moment till another."""
 
 
+def _whatever_is_asked(count: Callable[[Days, date], int]) -> Callable[[Days, date, Options], int]:
+    return lambda days, day, _options: count(days, day)
+
+
 REPORTS: dict[str, Report] = {
-    calls.METHOD: Report(calls.rows, calls.as_of, calls.count),
+    calls.METHOD: Report(calls.rows, calls.as_of, _whatever_is_asked(calls.count)),
     legs.METHOD: Report(legs.rows, is_derived=True),
     legs.FINANCIAL_METHOD: Report(legs.charges, is_derived=True),
-    visitor_sessions.METHOD: Report(visitor_sessions.rows, visitor_sessions.as_of, day_visits.count, is_derived=True),
-    chats.METHOD: Report(chats.rows, chats.as_of, chats.count),
+    visitor_sessions.METHOD: Report(
+        visitor_sessions.rows, visitor_sessions.as_of, _whatever_is_asked(day_visits.count), is_derived=True
+    ),
+    chats.METHOD: Report(chats.rows, chats.as_of, _whatever_is_asked(chats.count)),
     chats.MESSAGES_METHOD: Report(chats.messages, chats.asked_messages, is_derived=True, days=chats.days_of_messages),
-    offline_messages.METHOD: Report(offline_messages.rows, offline_messages.as_of),
-    goals.METHOD: Report(goals.rows, count=goals.count),
-    communications.METHOD: Report(communications.rows, count=communications.count, is_derived=True),
+    offline_messages.METHOD: Report(offline_messages.rows, offline_messages.as_of, offline_messages.count_asked),
+    goals.METHOD: Report(goals.rows, count=_whatever_is_asked(goals.count)),
+    communications.METHOD: Report(communications.rows, count=_whatever_is_asked(communications.count), is_derived=True),
     campaign_statistics.METHOD: Report(campaign_statistics.rows, campaign_statistics.as_of, is_derived=True),
     crm.METHOD: Report(crm.deals_history, crm.as_of, days=crm.days_of_history),
 }

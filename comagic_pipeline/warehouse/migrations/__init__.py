@@ -1,6 +1,6 @@
 """Schema changes of the ops and star schemas as Alembic revisions, and `upgrade`, which applies what is missing.
 
-Raw tables are not here: they follow the catalog (`raw.py`). A new revision: `make migration message="..."`.
+Raw tables are not here: they follow the catalog (`raw.py`).
 """
 
 from collections.abc import Iterable
@@ -18,21 +18,25 @@ from sqlalchemy.schema import CreateSchema
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
 from comagic_pipeline.warehouse.raw import create_missing
+from comagic_pipeline.warehouse.star.marts import create_marts
+from comagic_pipeline.warehouse.star.replace_view import lock_definitions
 
 
-def upgrade(warehouse: Warehouse, methods: Iterable[Method]) -> None:
-    """Bring schemas and tables up to date; several processes may do so at once, and a second time changes nothing.
+def upgrade(warehouse: Warehouse, methods: Iterable[Method]) -> list[str]:
+    """Bring schemas, tables and marts up to date; several processes may do so at once, a second time changes nothing.
 
+    Gives a line for each mart that had to stay as it was, because other people's views are made of it.
     Raises WarehouseError when the warehouse is newer than this version of the project, or its server too old.
     """
     warehouse.check()
     try:
         with warehouse.begin() as connection:
-            connection.execute(text("select pg_advisory_xact_lock(hashtextextended('comagic_pipeline upgrade', 0))"))
+            lock_definitions(connection)
             for schema in set(asdict(warehouse.schemas).values()) - set(inspect(connection).get_schema_names()):
                 connection.execute(CreateSchema(schema))
             command.upgrade(alembic_config(connection, warehouse), "head")
             create_missing(connection, methods)
+            return create_marts(connection, warehouse.schemas)
     except CommandError as error:
         raise WarehouseError(f"{warehouse.address}: {error}; a newer version of the project made it") from error
     except DBAPIError as error:

@@ -1,16 +1,41 @@
-"""The status of a source in general_accounts when a load fails; a build of the star sets it back."""
+"""The status of a source in general_accounts: that of the last load of every table, as the journal has it.
 
-from sqlalchemy import Connection, update
+A build of the star does not set it: that the star could be built says nothing of the loads that failed before.
+"""
 
-from comagic_pipeline.warehouse.star.tables import metadata
+from datetime import timedelta
 
-FAILED = "ошибка"
-"""The word that mybi connect writes there."""
+from sqlalchemy import Connection, case, exists, func, update
+
+from comagic_pipeline.warehouse.ops import journal
+from comagic_pipeline.warehouse.star.shared import general_accounts
+
+DONE, FAILED = "успешно", "ошибка"
+"""The words that mybi connect writes there."""
+REMEMBERED = timedelta(days=3)
+"""How long a failure counts that no later load of its table has mended. Every table is loaded at least once a day, so
+one that failed before that is no longer loaded: the source was told to leave it out."""
 
 
-def mark_failed(connection: Connection, account_id: int) -> None:
-    """Say in general_accounts that the account's last load failed; no row, no change."""
-    accounts = metadata.tables["star.general_accounts"].c
-    statement = update(accounts.id.table).values(status=FAILED)
-    is_other = accounts.status.is_distinct_from(FAILED)
-    connection.execute(statement.where(accounts.account_id == account_id, is_other))
+def set_status(connection: Connection, account_id: int) -> None:
+    """Say in general_accounts whether the last load of one of the account's tables failed; no row, no change.
+
+    To be called when the journal has got a line of a load that is done, skipped or failed, in the same transaction.
+    """
+    failed, later = journal.alias("failed").c, journal.alias("later").c
+    is_mended = exists().where(
+        later.account_id == failed.account_id,
+        later.table_name == failed.table_name,
+        later.event.in_(("done", "skipped")),
+        later.id > failed.id,
+    )
+    is_failed = exists().where(
+        failed.account_id == account_id,
+        failed.event == "failed",
+        failed.happened_at > func.now() - REMEMBERED,
+        ~is_mended,
+    )
+    status = case((is_failed, FAILED), else_=DONE)
+    account = general_accounts.c
+    statement = update(general_accounts).values(status=status)
+    connection.execute(statement.where(account.account_id == account_id, account.status.is_distinct_from(status)))

@@ -23,7 +23,7 @@ def upgrade() -> None:
         ),
         sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
         sa.Column("run_id", sa.Text(), nullable=False, comment="Dagster run"),
-        sa.Column("event", sa.Text(), nullable=False, comment="done, warning or failed"),
+        sa.Column("event", sa.Text(), nullable=False, comment="done, skipped, warning or failed"),
         sa.Column("table_name", sa.Text(), nullable=False, comment="Table, or the star"),
         sa.Column("first_day", sa.Date(), nullable=True, comment="First day of the period"),
         sa.Column("last_day", sa.Date(), nullable=True, comment="Last day of the period"),
@@ -81,6 +81,41 @@ def upgrade() -> None:
         "rejected_rows_idx_1", "rejected_rows", ["account_id", "table_name", "event_date"], unique=False, schema="ops"
     )
     op.create_table(
+        "comagic_call_legs",
+        sa.Column(
+            "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
+        ),
+        sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
+        sa.Column("leg_id", sa.BigInteger(), nullable=False, comment="Leg id in the API"),
+        sa.Column("call_id", sa.BigInteger(), nullable=True, comment="Call session id in the API"),
+        sa.Column("direction", sa.String(length=16), nullable=True, comment="in or out, may differ from the call's"),
+        sa.Column("finish_reason", sa.String(length=128), nullable=True, comment="API code"),
+        sa.Column("is_operator", sa.Boolean(), nullable=True, comment="The leg is on the operator's side"),
+        sa.Column("is_transferred", sa.Boolean(), nullable=True, comment="The leg came from a transfer"),
+        sa.Column("is_coach", sa.Boolean(), nullable=True, comment="The leg of a coach who listens in"),
+        sa.Column("is_failed", sa.Boolean(), nullable=True, comment="is_failed of the API, whose docs contradict it"),
+        sa.Column("is_talked", sa.Boolean(), nullable=True, comment="A talk took place on the leg"),
+        sa.Column("connect_time", sa.DateTime(), nullable=True, comment="When the leg was picked up, wall time"),
+        sa.Column("calling_phone_number", sa.String(length=32), nullable=True, comment="Number that called"),
+        sa.Column("called_phone_number", sa.String(length=32), nullable=True, comment="Number that was called"),
+        sa.Column("contact_phone_number", sa.String(length=32), nullable=True, comment="Subscriber's number"),
+        sa.Column("virtual_phone_number", sa.String(length=32), nullable=True, comment="Tracking number"),
+        sa.Column("employee_id", sa.BigInteger(), nullable=True, comment="Employee who was called"),
+        sa.Column("employee_full_name", sa.String(length=256), nullable=True, comment="Name of that employee"),
+        sa.Column("group_id", sa.BigInteger(), nullable=True, comment="Employee group of the routing"),
+        sa.Column("group_name", sa.String(length=256), nullable=True, comment="Name of that group"),
+        sa.Column("scenario_id", sa.BigInteger(), nullable=True, comment="Scenario id in the API"),
+        sa.Column("scenario_name", sa.String(length=256), nullable=True, comment="Name of the scenario"),
+        sa.Column("action_name", sa.String(length=256), nullable=True, comment="Operation that created the leg"),
+        sa.PrimaryKeyConstraint("id", name=op.f("comagic_call_legs_pkey")),
+        sa.UniqueConstraint("account_id", "leg_id", name=op.f("comagic_call_legs_key")),
+        schema="star",
+        comment="A call leg's own parameters; comagic_calls joins on account_id and call_id",
+        info={"label_ru": "Параметры плеч звонков"},
+    )
+    op.create_index("comagic_call_legs_idx_1", "comagic_call_legs", ["account_id"], unique=False, schema="star")
+    op.create_index("comagic_call_legs_idx_2", "comagic_call_legs", ["leg_id"], unique=False, schema="star")
+    op.create_table(
         "comagic_calls",
         sa.Column(
             "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
@@ -136,6 +171,166 @@ def upgrade() -> None:
     )
     op.create_index("comagic_campaigns_idx_1", "comagic_campaigns", ["account_id"], unique=False, schema="star")
     op.create_index("comagic_campaigns_idx_2", "comagic_campaigns", ["campaign_id"], unique=False, schema="star")
+    op.create_table(
+        "comagic_chats",
+        sa.Column(
+            "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
+        ),
+        sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
+        sa.Column("chat_id", sa.BigInteger(), nullable=False, comment="Chat id in the API"),
+        sa.Column("communication_id", sa.BigInteger(), nullable=True, comment="Communication id in the API"),
+        sa.Column("status", sa.String(length=16), nullable=True, comment="new, active, lost, succeed, refused"),
+        sa.Column("initiator", sa.String(length=16), nullable=True, comment="operator, visitor, autoinvite, ..."),
+        sa.Column("release_cause", sa.String(length=64), nullable=True, comment="API code"),
+        sa.Column("chat_channel_id", sa.BigInteger(), nullable=True, comment="chat_channels.id of raw"),
+        sa.Column("chat_channel_type", sa.String(length=32), nullable=True, comment="comagic, telegram, ..."),
+        sa.Column("chat_channel_name", sa.String(length=256), nullable=True, comment="Name of the channel"),
+        sa.Column("is_group_chat", sa.Boolean(), nullable=True, comment="A group chat"),
+        sa.Column("is_transfer", sa.Boolean(), nullable=True, comment="Handed over to another employee"),
+        sa.Column("employee_id", sa.BigInteger(), nullable=True, comment="Employee id in the API"),
+        sa.Column("employee_full_name", sa.String(length=256), nullable=True, comment="Name of that employee"),
+        sa.Column("visitor_phone_number", sa.String(length=32), nullable=True, comment="Number left in the chat"),
+        sa.Column("communication_number", sa.Integer(), nullable=True, comment="Ordinal among the person's"),
+        sa.Column("communication_page_url", sa.Text(), nullable=True, comment="Page at the time of it"),
+        sa.Column("visitor_session_id", sa.BigInteger(), nullable=True, comment="Visitor session id in the API"),
+        sa.Column("visitor_id", sa.BigInteger(), nullable=True, comment="Visitor id in the API"),
+        sa.Column("person_id", sa.BigInteger(), nullable=True, comment="A person may own several visitors"),
+        sa.Column("visitor_type", sa.String(length=16), nullable=True, comment="New or returning, in Russian"),
+        sa.Column("visitor_device", sa.String(length=16), nullable=True, comment="desktop, mobile, ..."),
+        sa.Column("channel", sa.String(length=32), nullable=True, comment="API code of the traffic channel"),
+        sa.Column("referrer", sa.Text(), nullable=True, comment="Full address the visit came from"),
+        sa.Column("search_engine", sa.String(length=64), nullable=True, comment="Name of the search engine"),
+        sa.Column("search_query", sa.Text(), nullable=True, comment="Phrase that led to the visit"),
+        sa.Column("source_name", sa.String(length=256), nullable=True, comment="Name of the detailed traffic source"),
+        sa.Column("channel_code", sa.String(length=64), nullable=True, comment="Channel in the current source model"),
+        sa.PrimaryKeyConstraint("id", name=op.f("comagic_chats_pkey")),
+        sa.UniqueConstraint("account_id", "chat_id", name=op.f("comagic_chats_key")),
+        schema="star",
+        comment="A chat's own parameters",
+        info={"label_ru": "Параметры чатов"},
+    )
+    op.create_index("comagic_chats_idx_1", "comagic_chats", ["account_id"], unique=False, schema="star")
+    op.create_index("comagic_chats_idx_2", "comagic_chats", ["chat_id"], unique=False, schema="star")
+    op.create_table(
+        "comagic_goals",
+        sa.Column(
+            "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
+        ),
+        sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
+        sa.Column("communication_id", sa.BigInteger(), nullable=False, comment="Communication id in the API"),
+        sa.Column("goal_id", sa.BigInteger(), nullable=True, comment="Goal id in the API"),
+        sa.Column("name", sa.String(length=256), nullable=True, comment="Name of the goal"),
+        sa.Column("goal_type", sa.String(length=32), nullable=True, comment="click, link, time_on_page, ..."),
+        sa.Column(
+            "goal_source", sa.String(length=32), nullable=True, comment="yandex.metrika, google.analytics, comagic"
+        ),
+        sa.Column("ext_id", sa.String(length=128), nullable=True, comment="Id in the outside system"),
+        sa.Column("communication_number", sa.Integer(), nullable=True, comment="Ordinal among the person's"),
+        sa.Column("communication_page_url", sa.Text(), nullable=True, comment="Page at the time of it"),
+        sa.Column("visitor_session_id", sa.BigInteger(), nullable=True, comment="Visitor session id in the API"),
+        sa.Column("visitor_id", sa.BigInteger(), nullable=True, comment="Visitor id in the API"),
+        sa.Column("person_id", sa.BigInteger(), nullable=True, comment="A person may own several visitors"),
+        sa.Column("visitor_type", sa.String(length=16), nullable=True, comment="New or returning, in Russian"),
+        sa.Column("visitor_device", sa.String(length=16), nullable=True, comment="desktop, mobile, ..."),
+        sa.Column("channel", sa.String(length=32), nullable=True, comment="API code of the traffic channel"),
+        sa.Column("referrer", sa.Text(), nullable=True, comment="Full address the visit came from"),
+        sa.Column("search_engine", sa.String(length=64), nullable=True, comment="Name of the search engine"),
+        sa.Column("search_query", sa.Text(), nullable=True, comment="Phrase that led to the visit"),
+        sa.PrimaryKeyConstraint("id", name=op.f("comagic_goals_pkey")),
+        sa.UniqueConstraint("account_id", "communication_id", name=op.f("comagic_goals_key")),
+        schema="star",
+        comment="An achieved goal's own parameters",
+        info={"label_ru": "Параметры достижений целей"},
+    )
+    op.create_index("comagic_goals_idx_1", "comagic_goals", ["account_id"], unique=False, schema="star")
+    op.create_index("comagic_goals_idx_2", "comagic_goals", ["communication_id"], unique=False, schema="star")
+    op.create_table(
+        "comagic_offline_messages",
+        sa.Column(
+            "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
+        ),
+        sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
+        sa.Column("offline_message_id", sa.BigInteger(), nullable=False, comment="Offline message id in the API"),
+        sa.Column("communication_id", sa.BigInteger(), nullable=True, comment="Communication id in the API"),
+        sa.Column("status", sa.String(length=16), nullable=True, comment="processing, processed, not_processed"),
+        sa.Column("process_time", sa.DateTime(), nullable=True, comment="When it was marked as handled, wall time"),
+        sa.Column("form_type", sa.String(length=32), nullable=True, comment="Kind of form, in Russian"),
+        sa.Column("form_name", sa.String(length=256), nullable=True, comment="Name that the site gave"),
+        sa.Column("group_id", sa.BigInteger(), nullable=True, comment="Employee group the visitor chose"),
+        sa.Column("group_name", sa.String(length=256), nullable=True, comment="Name of that group"),
+        sa.Column("employee_id", sa.BigInteger(), nullable=True, comment="Employee who handled it"),
+        sa.Column("employee_full_name", sa.String(length=256), nullable=True, comment="Name of that employee"),
+        sa.Column("visitor_phone_number", sa.String(length=32), nullable=True, comment="Number left in the form"),
+        sa.Column("communication_number", sa.Integer(), nullable=True, comment="Ordinal among the person's"),
+        sa.Column("communication_page_url", sa.Text(), nullable=True, comment="Page at the time of it"),
+        sa.Column("visitor_session_id", sa.BigInteger(), nullable=True, comment="Visitor session id in the API"),
+        sa.Column("visitor_id", sa.BigInteger(), nullable=True, comment="Visitor id in the API"),
+        sa.Column("person_id", sa.BigInteger(), nullable=True, comment="A person may own several visitors"),
+        sa.Column("visitor_type", sa.String(length=16), nullable=True, comment="New or returning, in Russian"),
+        sa.Column("visitor_device", sa.String(length=16), nullable=True, comment="desktop, mobile, ..."),
+        sa.Column("channel", sa.String(length=32), nullable=True, comment="API code of the traffic channel"),
+        sa.Column("referrer", sa.Text(), nullable=True, comment="Full address the visit came from"),
+        sa.Column("search_engine", sa.String(length=64), nullable=True, comment="Name of the search engine"),
+        sa.Column("search_query", sa.Text(), nullable=True, comment="Phrase that led to the visit"),
+        sa.Column("source_name", sa.String(length=256), nullable=True, comment="Name of the detailed traffic source"),
+        sa.Column("channel_code", sa.String(length=64), nullable=True, comment="Channel in the current source model"),
+        sa.PrimaryKeyConstraint("id", name=op.f("comagic_offline_messages_pkey")),
+        sa.UniqueConstraint("account_id", "offline_message_id", name=op.f("comagic_offline_messages_key")),
+        schema="star",
+        comment="An offline message's own parameters",
+        info={"label_ru": "Параметры заявок"},
+    )
+    op.create_index(
+        "comagic_offline_messages_idx_1", "comagic_offline_messages", ["account_id"], unique=False, schema="star"
+    )
+    op.create_index(
+        "comagic_offline_messages_idx_2",
+        "comagic_offline_messages",
+        ["offline_message_id"],
+        unique=False,
+        schema="star",
+    )
+    op.create_table(
+        "comagic_visitor_sessions",
+        sa.Column(
+            "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
+        ),
+        sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
+        sa.Column("visitor_session_id", sa.BigInteger(), nullable=False, comment="Visitor session id in the API"),
+        sa.Column("visitor_id", sa.BigInteger(), nullable=True, comment="Visitor id in the API"),
+        sa.Column("person_id", sa.BigInteger(), nullable=True, comment="A person may own several visitors"),
+        sa.Column("visitor_type", sa.String(length=16), nullable=True, comment="New or returning, in Russian"),
+        sa.Column("visitor_device", sa.String(length=16), nullable=True, comment="desktop, mobile, ..."),
+        sa.Column("channel", sa.String(length=32), nullable=True, comment="API code of the traffic channel"),
+        sa.Column("referrer", sa.Text(), nullable=True, comment="Full address the visit came from"),
+        sa.Column("search_engine", sa.String(length=64), nullable=True, comment="Name of the search engine"),
+        sa.Column("search_query", sa.Text(), nullable=True, comment="Phrase that led to the visit"),
+        sa.Column("source_name", sa.String(length=256), nullable=True, comment="Name of the detailed traffic source"),
+        sa.Column("channel_code", sa.String(length=64), nullable=True, comment="Channel in the current source model"),
+        sa.Column("engine", sa.String(length=32), nullable=True, comment="Platform of an integrated campaign"),
+        sa.Column("exit_page", sa.Text(), nullable=True, comment="Last page of the visit"),
+        sa.Column("gclid", sa.String(length=256), nullable=True, comment="Google click id"),
+        sa.Column("yclid", sa.String(length=256), nullable=True, comment="Yandex click id"),
+        sa.Column("browser_name", sa.String(length=64), nullable=True, comment="Browser"),
+        sa.Column("os_name", sa.String(length=64), nullable=True, comment="Operating system"),
+        sa.Column("screen", sa.String(length=32), nullable=True, comment="Screen resolution"),
+        sa.Column("language", sa.String(length=32), nullable=True, comment="Locale of the device"),
+        sa.PrimaryKeyConstraint("id", name=op.f("comagic_visitor_sessions_pkey")),
+        sa.UniqueConstraint("account_id", "visitor_session_id", name=op.f("comagic_visitor_sessions_key")),
+        schema="star",
+        comment="A visitor session's own parameters",
+        info={"label_ru": "Параметры сессий посетителей"},
+    )
+    op.create_index(
+        "comagic_visitor_sessions_idx_1", "comagic_visitor_sessions", ["account_id"], unique=False, schema="star"
+    )
+    op.create_index(
+        "comagic_visitor_sessions_idx_2",
+        "comagic_visitor_sessions",
+        ["visitor_session_id"],
+        unique=False,
+        schema="star",
+    )
     op.create_table(
         "general_accounts",
         sa.Column(
@@ -266,12 +461,63 @@ def upgrade() -> None:
     )
     op.create_index("general_traffic_idx_1", "general_traffic", ["traffic_hash"], unique=False, schema="star")
     op.create_table(
+        "comagic_call_legs_facts",
+        sa.Column(
+            "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
+        ),
+        sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
+        sa.Column("dates_id", sa.Integer(), nullable=False, comment="When it began or happened"),
+        sa.Column("clientids_id", sa.Integer(), nullable=False, comment="The visitor's web analytics id"),
+        sa.Column("locations_id", sa.Integer(), nullable=False, comment="Where the visitor was"),
+        sa.Column("traffic_id", sa.Integer(), nullable=False, comment="Where the visit came from"),
+        sa.Column("sites_id", sa.Integer(), nullable=False, comment="The site"),
+        sa.Column("call_legs_id", sa.Integer(), nullable=False, comment="Its own parameters, comagic_call_legs"),
+        sa.Column("campaigns_id", sa.Integer(), nullable=False, comment="The advertising campaign"),
+        sa.Column("duration", sa.Integer(), nullable=True, comment="Seconds from pick-up to the end"),
+        sa.Column("total_duration", sa.Integer(), nullable=True, comment="Seconds of the whole leg"),
+        sa.Column(
+            "employee_rating", sa.Numeric(precision=18, scale=2), nullable=True, comment="Mark given during wrap-up"
+        ),
+        sa.ForeignKeyConstraint(
+            ["call_legs_id"], ["star.comagic_call_legs.id"], name=op.f("comagic_call_legs_facts_comagic_call_legs")
+        ),
+        sa.ForeignKeyConstraint(
+            ["campaigns_id"], ["star.comagic_campaigns.id"], name=op.f("comagic_call_legs_facts_comagic_campaigns")
+        ),
+        sa.ForeignKeyConstraint(
+            ["clientids_id"], ["star.general_clientids.id"], name=op.f("comagic_call_legs_facts_general_clientids")
+        ),
+        sa.ForeignKeyConstraint(
+            ["dates_id"], ["star.general_dates.id"], name=op.f("comagic_call_legs_facts_general_dates")
+        ),
+        sa.ForeignKeyConstraint(
+            ["locations_id"], ["star.general_locations.id"], name=op.f("comagic_call_legs_facts_general_locations")
+        ),
+        sa.ForeignKeyConstraint(
+            ["sites_id"], ["star.general_sites.id"], name=op.f("comagic_call_legs_facts_general_sites")
+        ),
+        sa.ForeignKeyConstraint(
+            ["traffic_id"], ["star.general_traffic.id"], name=op.f("comagic_call_legs_facts_general_traffic")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("comagic_call_legs_facts_pkey")),
+        sa.UniqueConstraint("call_legs_id", name=op.f("comagic_call_legs_facts_key")),
+        schema="star",
+        comment="One row per call leg; only its date is known of the shared dimensions, the others are those of its call",
+        info={"label_ru": "Плечи звонков"},
+    )
+    op.create_index(
+        "comagic_call_legs_facts_idx_1", "comagic_call_legs_facts", ["account_id"], unique=False, schema="star"
+    )
+    op.create_index(
+        "comagic_call_legs_facts_idx_2", "comagic_call_legs_facts", ["dates_id"], unique=False, schema="star"
+    )
+    op.create_table(
         "comagic_calls_attributes",
         sa.Column(
             "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
         ),
         sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
-        sa.Column("calls_id", sa.Integer(), nullable=False, comment="The call"),
+        sa.Column("calls_id", sa.Integer(), nullable=False, comment="What is flagged, comagic_calls"),
         sa.Column("attribute_id", sa.String(length=16), nullable=False, comment="API code of the flag"),
         sa.Column("name", sa.String(length=128), nullable=False, comment="Russian caption of the flag"),
         sa.ForeignKeyConstraint(
@@ -280,7 +526,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("comagic_calls_attributes_pkey")),
         sa.UniqueConstraint("calls_id", "attribute_id", name=op.f("comagic_calls_attributes_key")),
         schema="star",
-        comment="Flags of a call; a row means that the flag is set",
+        comment="Flags; a row means that the flag is set",
         info={"label_ru": "Атрибуты звонков"},
     )
     op.create_index(
@@ -290,17 +536,49 @@ def upgrade() -> None:
         "comagic_calls_attributes_idx_2", "comagic_calls_attributes", ["calls_id"], unique=False, schema="star"
     )
     op.create_table(
+        "comagic_calls_employees",
+        sa.Column(
+            "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
+        ),
+        sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
+        sa.Column("calls_id", sa.Integer(), nullable=False, comment="The call"),
+        sa.Column("employee_id", sa.BigInteger(), nullable=False, comment="Employee id in the API"),
+        sa.Column("name", sa.String(length=256), nullable=False, comment="Name of the employee; unknown when empty"),
+        sa.Column("is_answered", sa.Boolean(), nullable=False, comment="Picked up; false when empty"),
+        sa.Column("is_talked", sa.Boolean(), nullable=False, comment="Talked; false when empty"),
+        sa.Column(
+            "rating",
+            sa.Numeric(precision=18, scale=2),
+            nullable=True,
+            comment="The subscriber's mark of who talked last",
+        ),
+        sa.ForeignKeyConstraint(
+            ["calls_id"], ["star.comagic_calls.id"], name=op.f("comagic_calls_employees_comagic_calls")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("comagic_calls_employees_pkey")),
+        sa.UniqueConstraint("calls_id", "employee_id", name=op.f("comagic_calls_employees_key")),
+        schema="star",
+        comment="One row per employee who took part in a call",
+        info={"label_ru": "Сотрудники звонков"},
+    )
+    op.create_index(
+        "comagic_calls_employees_idx_1", "comagic_calls_employees", ["account_id"], unique=False, schema="star"
+    )
+    op.create_index(
+        "comagic_calls_employees_idx_2", "comagic_calls_employees", ["employee_id"], unique=False, schema="star"
+    )
+    op.create_table(
         "comagic_calls_facts",
         sa.Column(
             "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
         ),
         sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
-        sa.Column("dates_id", sa.Integer(), nullable=False, comment="Start of the call"),
+        sa.Column("dates_id", sa.Integer(), nullable=False, comment="When it began or happened"),
         sa.Column("clientids_id", sa.Integer(), nullable=False, comment="The visitor's web analytics id"),
         sa.Column("locations_id", sa.Integer(), nullable=False, comment="Where the visitor was"),
         sa.Column("traffic_id", sa.Integer(), nullable=False, comment="Where the visit came from"),
         sa.Column("sites_id", sa.Integer(), nullable=False, comment="The site"),
-        sa.Column("calls_id", sa.Integer(), nullable=False, comment="The call's own parameters"),
+        sa.Column("calls_id", sa.Integer(), nullable=False, comment="Its own parameters, comagic_calls"),
         sa.Column("campaigns_id", sa.Integer(), nullable=False, comment="The advertising campaign"),
         sa.Column("wait_duration", sa.Integer(), nullable=False, comment="Seconds before the first talk"),
         sa.Column("total_wait_duration", sa.Integer(), nullable=False, comment="Seconds without talk"),
@@ -343,17 +621,439 @@ def upgrade() -> None:
             "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
         ),
         sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
-        sa.Column("calls_id", sa.Integer(), nullable=False, comment="The call"),
+        sa.Column("calls_id", sa.Integer(), nullable=False, comment="What is tagged, comagic_calls"),
         sa.Column("tag_id", sa.BigInteger(), nullable=False, comment="Tag id in the API"),
         sa.Column("name", sa.String(length=128), nullable=False, comment="Name of the tag; unknown when empty"),
         sa.Column("tag_type", sa.String(length=8), nullable=False, comment="auto or manual; unknown when empty"),
+        sa.Column("change_time", sa.DateTime(), nullable=True, comment="When the tag was put, wall time"),
+        sa.Column("user_id", sa.BigInteger(), nullable=True, comment="User who put the tag"),
+        sa.Column("user_login", sa.String(length=128), nullable=True, comment="Login of that user"),
+        sa.Column("employee_id", sa.BigInteger(), nullable=True, comment="Employee who put the tag"),
+        sa.Column("employee_full_name", sa.String(length=256), nullable=True, comment="Name of that employee"),
         sa.ForeignKeyConstraint(["calls_id"], ["star.comagic_calls.id"], name=op.f("comagic_calls_tags_comagic_calls")),
         sa.PrimaryKeyConstraint("id", name=op.f("comagic_calls_tags_pkey")),
         sa.UniqueConstraint("account_id", "calls_id", "tag_id", name=op.f("comagic_calls_tags_key")),
         schema="star",
-        comment="Tags of a call; a call with several tags multiplies in a grouping by tag",
+        comment="Tags; a row with several tags multiplies in a grouping by tag",
         info={"label_ru": "Теги звонков"},
     )
     op.create_index("comagic_calls_tags_idx_1", "comagic_calls_tags", ["account_id"], unique=False, schema="star")
     op.create_index("comagic_calls_tags_idx_2", "comagic_calls_tags", ["calls_id"], unique=False, schema="star")
+    op.create_table(
+        "comagic_chats_attributes",
+        sa.Column(
+            "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
+        ),
+        sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
+        sa.Column("chats_id", sa.Integer(), nullable=False, comment="What is flagged, comagic_chats"),
+        sa.Column("attribute_id", sa.String(length=16), nullable=False, comment="API code of the flag"),
+        sa.Column("name", sa.String(length=128), nullable=False, comment="Russian caption of the flag"),
+        sa.ForeignKeyConstraint(
+            ["chats_id"], ["star.comagic_chats.id"], name=op.f("comagic_chats_attributes_comagic_chats")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("comagic_chats_attributes_pkey")),
+        sa.UniqueConstraint("chats_id", "attribute_id", name=op.f("comagic_chats_attributes_key")),
+        schema="star",
+        comment="Flags; a row means that the flag is set",
+        info={"label_ru": "Атрибуты чатов"},
+    )
+    op.create_index(
+        "comagic_chats_attributes_idx_1", "comagic_chats_attributes", ["account_id"], unique=False, schema="star"
+    )
+    op.create_index(
+        "comagic_chats_attributes_idx_2", "comagic_chats_attributes", ["chats_id"], unique=False, schema="star"
+    )
+    op.create_table(
+        "comagic_chats_facts",
+        sa.Column(
+            "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
+        ),
+        sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
+        sa.Column("dates_id", sa.Integer(), nullable=False, comment="When it began or happened"),
+        sa.Column("clientids_id", sa.Integer(), nullable=False, comment="The visitor's web analytics id"),
+        sa.Column("locations_id", sa.Integer(), nullable=False, comment="Where the visitor was"),
+        sa.Column("traffic_id", sa.Integer(), nullable=False, comment="Where the visit came from"),
+        sa.Column("sites_id", sa.Integer(), nullable=False, comment="The site"),
+        sa.Column("chats_id", sa.Integer(), nullable=False, comment="Its own parameters, comagic_chats"),
+        sa.Column("campaigns_id", sa.Integer(), nullable=False, comment="The advertising campaign"),
+        sa.Column("duration", sa.Integer(), nullable=True, comment="Seconds; those of an open chat grow"),
+        sa.Column("answer_time", sa.Integer(), nullable=True, comment="Seconds; empty without an answer"),
+        sa.Column("messages_count", sa.Integer(), nullable=True, comment="Messages of the chat"),
+        sa.Column("employee_messages_count", sa.Integer(), nullable=True, comment="Messages of the employee"),
+        sa.Column("employee_rating", sa.Numeric(precision=18, scale=2), nullable=True, comment="Mark of the employee"),
+        sa.Column(
+            "sale_cost",
+            sa.Numeric(precision=18, scale=2),
+            nullable=True,
+            comment="Amount of its deal; empty without one",
+        ),
+        sa.ForeignKeyConstraint(
+            ["campaigns_id"], ["star.comagic_campaigns.id"], name=op.f("comagic_chats_facts_comagic_campaigns")
+        ),
+        sa.ForeignKeyConstraint(
+            ["chats_id"], ["star.comagic_chats.id"], name=op.f("comagic_chats_facts_comagic_chats")
+        ),
+        sa.ForeignKeyConstraint(
+            ["clientids_id"], ["star.general_clientids.id"], name=op.f("comagic_chats_facts_general_clientids")
+        ),
+        sa.ForeignKeyConstraint(
+            ["dates_id"], ["star.general_dates.id"], name=op.f("comagic_chats_facts_general_dates")
+        ),
+        sa.ForeignKeyConstraint(
+            ["locations_id"], ["star.general_locations.id"], name=op.f("comagic_chats_facts_general_locations")
+        ),
+        sa.ForeignKeyConstraint(
+            ["sites_id"], ["star.general_sites.id"], name=op.f("comagic_chats_facts_general_sites")
+        ),
+        sa.ForeignKeyConstraint(
+            ["traffic_id"], ["star.general_traffic.id"], name=op.f("comagic_chats_facts_general_traffic")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("comagic_chats_facts_pkey")),
+        sa.UniqueConstraint("chats_id", name=op.f("comagic_chats_facts_key")),
+        schema="star",
+        comment="One row per chat",
+        info={"label_ru": "Чаты"},
+    )
+    op.create_index("comagic_chats_facts_idx_1", "comagic_chats_facts", ["account_id"], unique=False, schema="star")
+    op.create_index("comagic_chats_facts_idx_2", "comagic_chats_facts", ["dates_id"], unique=False, schema="star")
+    op.create_table(
+        "comagic_chats_tags",
+        sa.Column(
+            "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
+        ),
+        sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
+        sa.Column("chats_id", sa.Integer(), nullable=False, comment="What is tagged, comagic_chats"),
+        sa.Column("tag_id", sa.BigInteger(), nullable=False, comment="Tag id in the API"),
+        sa.Column("name", sa.String(length=128), nullable=False, comment="Name of the tag; unknown when empty"),
+        sa.Column("tag_type", sa.String(length=8), nullable=False, comment="auto or manual; unknown when empty"),
+        sa.Column("change_time", sa.DateTime(), nullable=True, comment="When the tag was put, wall time"),
+        sa.Column("user_id", sa.BigInteger(), nullable=True, comment="User who put the tag"),
+        sa.Column("user_login", sa.String(length=128), nullable=True, comment="Login of that user"),
+        sa.Column("employee_id", sa.BigInteger(), nullable=True, comment="Employee who put the tag"),
+        sa.Column("employee_full_name", sa.String(length=256), nullable=True, comment="Name of that employee"),
+        sa.ForeignKeyConstraint(["chats_id"], ["star.comagic_chats.id"], name=op.f("comagic_chats_tags_comagic_chats")),
+        sa.PrimaryKeyConstraint("id", name=op.f("comagic_chats_tags_pkey")),
+        sa.UniqueConstraint("account_id", "chats_id", "tag_id", name=op.f("comagic_chats_tags_key")),
+        schema="star",
+        comment="Tags; a row with several tags multiplies in a grouping by tag",
+        info={"label_ru": "Теги чатов"},
+    )
+    op.create_index("comagic_chats_tags_idx_1", "comagic_chats_tags", ["account_id"], unique=False, schema="star")
+    op.create_index("comagic_chats_tags_idx_2", "comagic_chats_tags", ["chats_id"], unique=False, schema="star")
+    op.create_table(
+        "comagic_goals_attributes",
+        sa.Column(
+            "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
+        ),
+        sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
+        sa.Column("goals_id", sa.Integer(), nullable=False, comment="What is flagged, comagic_goals"),
+        sa.Column("attribute_id", sa.String(length=16), nullable=False, comment="API code of the flag"),
+        sa.Column("name", sa.String(length=128), nullable=False, comment="Russian caption of the flag"),
+        sa.ForeignKeyConstraint(
+            ["goals_id"], ["star.comagic_goals.id"], name=op.f("comagic_goals_attributes_comagic_goals")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("comagic_goals_attributes_pkey")),
+        sa.UniqueConstraint("goals_id", "attribute_id", name=op.f("comagic_goals_attributes_key")),
+        schema="star",
+        comment="Flags; a row means that the flag is set",
+        info={"label_ru": "Атрибуты достижений целей"},
+    )
+    op.create_index(
+        "comagic_goals_attributes_idx_1", "comagic_goals_attributes", ["account_id"], unique=False, schema="star"
+    )
+    op.create_index(
+        "comagic_goals_attributes_idx_2", "comagic_goals_attributes", ["goals_id"], unique=False, schema="star"
+    )
+    op.create_table(
+        "comagic_goals_facts",
+        sa.Column(
+            "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
+        ),
+        sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
+        sa.Column("dates_id", sa.Integer(), nullable=False, comment="When it began or happened"),
+        sa.Column("clientids_id", sa.Integer(), nullable=False, comment="The visitor's web analytics id"),
+        sa.Column("locations_id", sa.Integer(), nullable=False, comment="Where the visitor was"),
+        sa.Column("traffic_id", sa.Integer(), nullable=False, comment="Where the visit came from"),
+        sa.Column("sites_id", sa.Integer(), nullable=False, comment="The site"),
+        sa.Column("goals_id", sa.Integer(), nullable=False, comment="Its own parameters, comagic_goals"),
+        sa.Column("campaigns_id", sa.Integer(), nullable=False, comment="The advertising campaign"),
+        sa.Column(
+            "sale_cost",
+            sa.Numeric(precision=18, scale=2),
+            nullable=True,
+            comment="Amount of its deal; empty without one",
+        ),
+        sa.ForeignKeyConstraint(
+            ["campaigns_id"], ["star.comagic_campaigns.id"], name=op.f("comagic_goals_facts_comagic_campaigns")
+        ),
+        sa.ForeignKeyConstraint(
+            ["clientids_id"], ["star.general_clientids.id"], name=op.f("comagic_goals_facts_general_clientids")
+        ),
+        sa.ForeignKeyConstraint(
+            ["dates_id"], ["star.general_dates.id"], name=op.f("comagic_goals_facts_general_dates")
+        ),
+        sa.ForeignKeyConstraint(
+            ["goals_id"], ["star.comagic_goals.id"], name=op.f("comagic_goals_facts_comagic_goals")
+        ),
+        sa.ForeignKeyConstraint(
+            ["locations_id"], ["star.general_locations.id"], name=op.f("comagic_goals_facts_general_locations")
+        ),
+        sa.ForeignKeyConstraint(
+            ["sites_id"], ["star.general_sites.id"], name=op.f("comagic_goals_facts_general_sites")
+        ),
+        sa.ForeignKeyConstraint(
+            ["traffic_id"], ["star.general_traffic.id"], name=op.f("comagic_goals_facts_general_traffic")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("comagic_goals_facts_pkey")),
+        sa.UniqueConstraint("goals_id", name=op.f("comagic_goals_facts_key")),
+        schema="star",
+        comment="One row per achieved goal",
+        info={"label_ru": "Достижения целей"},
+    )
+    op.create_index("comagic_goals_facts_idx_1", "comagic_goals_facts", ["account_id"], unique=False, schema="star")
+    op.create_index("comagic_goals_facts_idx_2", "comagic_goals_facts", ["dates_id"], unique=False, schema="star")
+    op.create_table(
+        "comagic_goals_tags",
+        sa.Column(
+            "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
+        ),
+        sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
+        sa.Column("goals_id", sa.Integer(), nullable=False, comment="What is tagged, comagic_goals"),
+        sa.Column("tag_id", sa.BigInteger(), nullable=False, comment="Tag id in the API"),
+        sa.Column("name", sa.String(length=128), nullable=False, comment="Name of the tag; unknown when empty"),
+        sa.Column("tag_type", sa.String(length=8), nullable=False, comment="auto or manual; unknown when empty"),
+        sa.Column("change_time", sa.DateTime(), nullable=True, comment="When the tag was put, wall time"),
+        sa.Column("user_id", sa.BigInteger(), nullable=True, comment="User who put the tag"),
+        sa.Column("user_login", sa.String(length=128), nullable=True, comment="Login of that user"),
+        sa.Column("employee_id", sa.BigInteger(), nullable=True, comment="Employee who put the tag"),
+        sa.Column("employee_full_name", sa.String(length=256), nullable=True, comment="Name of that employee"),
+        sa.ForeignKeyConstraint(["goals_id"], ["star.comagic_goals.id"], name=op.f("comagic_goals_tags_comagic_goals")),
+        sa.PrimaryKeyConstraint("id", name=op.f("comagic_goals_tags_pkey")),
+        sa.UniqueConstraint("account_id", "goals_id", "tag_id", name=op.f("comagic_goals_tags_key")),
+        schema="star",
+        comment="Tags; a row with several tags multiplies in a grouping by tag",
+        info={"label_ru": "Теги достижений целей"},
+    )
+    op.create_index("comagic_goals_tags_idx_1", "comagic_goals_tags", ["account_id"], unique=False, schema="star")
+    op.create_index("comagic_goals_tags_idx_2", "comagic_goals_tags", ["goals_id"], unique=False, schema="star")
+    op.create_table(
+        "comagic_offline_messages_attributes",
+        sa.Column(
+            "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
+        ),
+        sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
+        sa.Column(
+            "offline_messages_id", sa.Integer(), nullable=False, comment="What is flagged, comagic_offline_messages"
+        ),
+        sa.Column("attribute_id", sa.String(length=16), nullable=False, comment="API code of the flag"),
+        sa.Column("name", sa.String(length=128), nullable=False, comment="Russian caption of the flag"),
+        sa.ForeignKeyConstraint(
+            ["offline_messages_id"],
+            ["star.comagic_offline_messages.id"],
+            name=op.f("comagic_offline_messages_attributes_comagic_offline_messages"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("comagic_offline_messages_attributes_pkey")),
+        sa.UniqueConstraint(
+            "offline_messages_id", "attribute_id", name=op.f("comagic_offline_messages_attributes_key")
+        ),
+        schema="star",
+        comment="Flags; a row means that the flag is set",
+        info={"label_ru": "Атрибуты заявок"},
+    )
+    op.create_index(
+        "comagic_offline_messages_attributes_idx_1",
+        "comagic_offline_messages_attributes",
+        ["account_id"],
+        unique=False,
+        schema="star",
+    )
+    op.create_index(
+        "comagic_offline_messages_attributes_idx_2",
+        "comagic_offline_messages_attributes",
+        ["offline_messages_id"],
+        unique=False,
+        schema="star",
+    )
+    op.create_table(
+        "comagic_offline_messages_facts",
+        sa.Column(
+            "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
+        ),
+        sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
+        sa.Column("dates_id", sa.Integer(), nullable=False, comment="When it began or happened"),
+        sa.Column("clientids_id", sa.Integer(), nullable=False, comment="The visitor's web analytics id"),
+        sa.Column("locations_id", sa.Integer(), nullable=False, comment="Where the visitor was"),
+        sa.Column("traffic_id", sa.Integer(), nullable=False, comment="Where the visit came from"),
+        sa.Column("sites_id", sa.Integer(), nullable=False, comment="The site"),
+        sa.Column(
+            "offline_messages_id", sa.Integer(), nullable=False, comment="Its own parameters, comagic_offline_messages"
+        ),
+        sa.Column("campaigns_id", sa.Integer(), nullable=False, comment="The advertising campaign"),
+        sa.Column("process_duration", sa.Integer(), nullable=True, comment="Seconds; empty until handled"),
+        sa.Column(
+            "sale_cost",
+            sa.Numeric(precision=18, scale=2),
+            nullable=True,
+            comment="Amount of its deal; empty without one",
+        ),
+        sa.ForeignKeyConstraint(
+            ["campaigns_id"],
+            ["star.comagic_campaigns.id"],
+            name=op.f("comagic_offline_messages_facts_comagic_campaigns"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["clientids_id"],
+            ["star.general_clientids.id"],
+            name=op.f("comagic_offline_messages_facts_general_clientids"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["dates_id"], ["star.general_dates.id"], name=op.f("comagic_offline_messages_facts_general_dates")
+        ),
+        sa.ForeignKeyConstraint(
+            ["locations_id"],
+            ["star.general_locations.id"],
+            name=op.f("comagic_offline_messages_facts_general_locations"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["offline_messages_id"],
+            ["star.comagic_offline_messages.id"],
+            name=op.f("comagic_offline_messages_facts_comagic_offline_messages"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["sites_id"], ["star.general_sites.id"], name=op.f("comagic_offline_messages_facts_general_sites")
+        ),
+        sa.ForeignKeyConstraint(
+            ["traffic_id"], ["star.general_traffic.id"], name=op.f("comagic_offline_messages_facts_general_traffic")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("comagic_offline_messages_facts_pkey")),
+        sa.UniqueConstraint("offline_messages_id", name=op.f("comagic_offline_messages_facts_key")),
+        schema="star",
+        comment="One row per offline message",
+        info={"label_ru": "Заявки"},
+    )
+    op.create_index(
+        "comagic_offline_messages_facts_idx_1",
+        "comagic_offline_messages_facts",
+        ["account_id"],
+        unique=False,
+        schema="star",
+    )
+    op.create_index(
+        "comagic_offline_messages_facts_idx_2",
+        "comagic_offline_messages_facts",
+        ["dates_id"],
+        unique=False,
+        schema="star",
+    )
+    op.create_table(
+        "comagic_offline_messages_tags",
+        sa.Column(
+            "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
+        ),
+        sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
+        sa.Column(
+            "offline_messages_id", sa.Integer(), nullable=False, comment="What is tagged, comagic_offline_messages"
+        ),
+        sa.Column("tag_id", sa.BigInteger(), nullable=False, comment="Tag id in the API"),
+        sa.Column("name", sa.String(length=128), nullable=False, comment="Name of the tag; unknown when empty"),
+        sa.Column("tag_type", sa.String(length=8), nullable=False, comment="auto or manual; unknown when empty"),
+        sa.Column("change_time", sa.DateTime(), nullable=True, comment="When the tag was put, wall time"),
+        sa.Column("user_id", sa.BigInteger(), nullable=True, comment="User who put the tag"),
+        sa.Column("user_login", sa.String(length=128), nullable=True, comment="Login of that user"),
+        sa.Column("employee_id", sa.BigInteger(), nullable=True, comment="Employee who put the tag"),
+        sa.Column("employee_full_name", sa.String(length=256), nullable=True, comment="Name of that employee"),
+        sa.ForeignKeyConstraint(
+            ["offline_messages_id"],
+            ["star.comagic_offline_messages.id"],
+            name=op.f("comagic_offline_messages_tags_comagic_offline_messages"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("comagic_offline_messages_tags_pkey")),
+        sa.UniqueConstraint(
+            "account_id", "offline_messages_id", "tag_id", name=op.f("comagic_offline_messages_tags_key")
+        ),
+        schema="star",
+        comment="Tags; a row with several tags multiplies in a grouping by tag",
+        info={"label_ru": "Теги заявок"},
+    )
+    op.create_index(
+        "comagic_offline_messages_tags_idx_1",
+        "comagic_offline_messages_tags",
+        ["account_id"],
+        unique=False,
+        schema="star",
+    )
+    op.create_index(
+        "comagic_offline_messages_tags_idx_2",
+        "comagic_offline_messages_tags",
+        ["offline_messages_id"],
+        unique=False,
+        schema="star",
+    )
+    op.create_table(
+        "comagic_visitor_sessions_facts",
+        sa.Column(
+            "id", sa.Integer(), sa.Identity(always=False), nullable=False, comment="Surrogate key, stable over rebuilds"
+        ),
+        sa.Column("account_id", sa.Integer(), nullable=False, comment="Source, general_accounts.account_id"),
+        sa.Column("dates_id", sa.Integer(), nullable=False, comment="When it began or happened"),
+        sa.Column("clientids_id", sa.Integer(), nullable=False, comment="The visitor's web analytics id"),
+        sa.Column("locations_id", sa.Integer(), nullable=False, comment="Where the visitor was"),
+        sa.Column("traffic_id", sa.Integer(), nullable=False, comment="Where the visit came from"),
+        sa.Column("sites_id", sa.Integer(), nullable=False, comment="The site"),
+        sa.Column(
+            "visitor_sessions_id", sa.Integer(), nullable=False, comment="Its own parameters, comagic_visitor_sessions"
+        ),
+        sa.Column("campaigns_id", sa.Integer(), nullable=False, comment="The advertising campaign"),
+        sa.Column("duration", sa.Integer(), nullable=True, comment="Seconds; those of an open visit grow"),
+        sa.Column("hits_count", sa.Integer(), nullable=True, comment="Pages seen"),
+        sa.Column("communications_count", sa.Integer(), nullable=True, comment="Communications made in it"),
+        sa.ForeignKeyConstraint(
+            ["campaigns_id"],
+            ["star.comagic_campaigns.id"],
+            name=op.f("comagic_visitor_sessions_facts_comagic_campaigns"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["clientids_id"],
+            ["star.general_clientids.id"],
+            name=op.f("comagic_visitor_sessions_facts_general_clientids"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["dates_id"], ["star.general_dates.id"], name=op.f("comagic_visitor_sessions_facts_general_dates")
+        ),
+        sa.ForeignKeyConstraint(
+            ["locations_id"],
+            ["star.general_locations.id"],
+            name=op.f("comagic_visitor_sessions_facts_general_locations"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["sites_id"], ["star.general_sites.id"], name=op.f("comagic_visitor_sessions_facts_general_sites")
+        ),
+        sa.ForeignKeyConstraint(
+            ["traffic_id"], ["star.general_traffic.id"], name=op.f("comagic_visitor_sessions_facts_general_traffic")
+        ),
+        sa.ForeignKeyConstraint(
+            ["visitor_sessions_id"],
+            ["star.comagic_visitor_sessions.id"],
+            name=op.f("comagic_visitor_sessions_facts_comagic_visitor_sessions"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("comagic_visitor_sessions_facts_pkey")),
+        sa.UniqueConstraint("visitor_sessions_id", name=op.f("comagic_visitor_sessions_facts_key")),
+        schema="star",
+        comment="One row per visitor session",
+        info={"label_ru": "Сессии посетителей"},
+    )
+    op.create_index(
+        "comagic_visitor_sessions_facts_idx_1",
+        "comagic_visitor_sessions_facts",
+        ["account_id"],
+        unique=False,
+        schema="star",
+    )
+    op.create_index(
+        "comagic_visitor_sessions_facts_idx_2",
+        "comagic_visitor_sessions_facts",
+        ["dates_id"],
+        unique=False,
+        schema="star",
+    )
     # ### end Alembic commands ###

@@ -3,7 +3,7 @@
 
 -- Values are looked up one by one, by scalar subqueries that go by an index. A join or NOT EXISTS is left to the
 -- planner, which knows nothing about tables that were filled a minute ago: it took the IS NULLs for rare and compared
--- 30 000 calls with each of 240 000 client ids, for minutes.
+-- 30 000 rows with each of 240 000 client ids, for minutes.
 
 -- 9999-12-31 stands for a missing date and is always there.
 insert into {star}.general_dates (
@@ -27,12 +27,12 @@ select full_date,
        md5(to_char(full_date, 'YYYY-MM-DD HH24:MI:SS')),
        full_date::date,
        0
-  from (select full_date from period_calls union select timestamp '9999-12-31 00:00:00') as new
+  from (select full_date from period_rows union select timestamp '9999-12-31 00:00:00') as new
  where (select date.id from {star}.general_dates as date where date.full_date = new.full_date) is null;
 
 insert into {star}.general_clientids (clientid)
 select clientid
-  from (select distinct clientid from period_calls) as new
+  from (select distinct clientid from period_rows) as new
  where (
     select min(client.id)
       from {star}.general_clientids as client
@@ -43,7 +43,7 @@ select clientid
 insert into {star}.general_traffic (source, medium, campaign, content, keyword, landing_page, traffic_hash)
 select source, medium, campaign, content, keyword, landing_page, traffic_hash
   from (
-      select distinct source, medium, campaign, content, keyword, landing_page, traffic_hash from period_calls
+      select distinct source, medium, campaign, content, keyword, landing_page, traffic_hash from period_rows
   ) as new
  where (
     select min(traffic.id)
@@ -57,7 +57,7 @@ select source, medium, campaign, content, keyword, landing_page, traffic_hash
 
 insert into {star}.general_sites (domain)
 select domain
-  from (select distinct domain from period_calls) as new
+  from (select distinct domain from period_rows) as new
  where (
     select min(site.id)
       from {star}.general_sites as site
@@ -66,7 +66,7 @@ select domain
 
 insert into {star}.general_locations (country, region, city, location_hash)
 select country, region, city, location_hash
-  from (select distinct country, region, city, location_hash from period_calls) as new
+  from (select distinct country, region, city, location_hash from period_rows) as new
  where (
     select min(location.id)
       from {star}.general_locations as location

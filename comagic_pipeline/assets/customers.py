@@ -1,0 +1,92 @@
+"""Whose rows a source loads: its own, or those of an agent's customers, one after the other.
+
+What one customer's account refuses does not stop the others.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import tzinfo
+from typing import Any
+
+from comagic_pipeline.api.client import Client
+from comagic_pipeline.api.dictionaries import DictionaryReader
+from comagic_pipeline.api.errors import ComagicError, DayPointsSpentError, MethodUnavailableError
+from comagic_pipeline.assets.journal import Entry
+from comagic_pipeline.catalog import Method, tables
+from comagic_pipeline.config import Source
+from comagic_pipeline.warehouse.engine import Warehouse
+from comagic_pipeline.warehouse.load import Account
+from comagic_pipeline.warehouse.raw import stored_rows
+
+
+class Customers:
+    """The customers for whom a source asks a method; one, without a number, for an account that is nobody's agent."""
+
+    def __init__(self, source: Source, method: Method, client: Client, warehouse: Warehouse, entry: Entry) -> None:
+        self._source, self._client, self._warehouse, self._entry = source, client, warehouse, entry
+        user_ids = [0] if method.group == "agent" else self._user_ids()
+        self.accounts = [Account(source.account_id, user_id) for user_id in user_ids]
+
+    def load_each(self, load: Callable[[Account, Mapping[str, Any]], None], skip: Callable[[], None]) -> None:
+        """Call `load` with each account and the parameters of its requests, and `skip` for one that may not be loaded.
+
+        The entry of the journal is told: as skipped when no account can be loaded, else as a warning for each. Other
+        errors are raised at the end, together, but for the day's points, which are those of all.
+        """
+        skipped: list[str] = []
+        failed: list[ComagicError] = []
+        for account in self.accounts:
+            try:
+                load(account, _params(account))
+            except MethodUnavailableError as error:
+                skipped.append(self._said(account, error))
+                skip()
+            except DayPointsSpentError:
+                raise
+            except ComagicError as error:
+                failed.append(ComagicError(self._said(account, error)) if account.customer_user_id else error)
+        if len(skipped) == len(self.accounts):
+            self._entry.skipped = skipped[0] if skipped else "the agent has no customers"
+        else:
+            self._entry.warnings += skipped
+        if len(failed) > 1:
+            raise ComagicError(f"{len(failed)} of {len(self.accounts)} customers failed: {'; '.join(map(str, failed))}")
+        if failed:
+            raise failed[0]
+
+    def site_ids(self, account: Account) -> Sequence[int]:
+        """The ids of the account's sites."""
+        return [row["id"] for row in self._rows(tables()["sites"], account, ("id",))]
+
+    def _user_ids(self) -> Sequence[int]:
+        if self._source.user_ids is None:
+            return [0]
+        if self._source.user_ids != "all":
+            return self._source.user_ids
+        users = self._rows(tables()["customer_users"], Account(self._source.account_id), ("id", "customer_id"))
+        # Several users may belong to a customer and see the same rows.
+        return sorted({row["customer_id"]: row["id"] for row in sorted(users, key=_by_id, reverse=True)}.values())
+
+    def _rows(self, method: Method, account: Account, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """Columns of a dictionary: from the warehouse, where they cost no point, or from the API if it is not there."""
+        with self._warehouse.connect() as connection:
+            rows = stored_rows(connection, method, account.account_id, account.customer_user_id, columns)
+        return rows or self._asked(method, self._source.zone, account, columns)
+
+    def _asked(self, method: Method, zone: tzinfo, account: Account, columns: Sequence[str]) -> list[dict[str, Any]]:
+        reader = DictionaryReader(self._client, method, zone, _params(account))
+        try:
+            rows, _ = reader.read()
+        finally:
+            self._entry.points += reader.points
+        return [{name: getattr(row, name) for name in columns} for row in rows]
+
+    def _said(self, account: Account, error: ComagicError) -> str:
+        return f"customer {account.customer_user_id}: {error}" if account.customer_user_id else str(error)
+
+
+def _params(account: Account) -> dict[str, Any]:
+    return {"user_id": account.customer_user_id} if account.customer_user_id else {}
+
+
+def _by_id(row: Mapping[str, Any]) -> int:
+    return int(row["id"])

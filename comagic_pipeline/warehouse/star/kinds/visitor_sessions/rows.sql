@@ -1,0 +1,28 @@
+-- One row per visitor session. An empty list of communications may come as null.
+select account_id, customer_user_id, event_date, loaded_at,
+       id as visitor_session_id,
+       date_time as moment,
+       {visitor},
+       visitor_id,
+       person_id,
+       visitor_type,
+       visitor_device,
+       channel,
+       referrer,
+       search_engine,
+       search_query,
+       source_name,
+       channel_code,
+       engine,
+       exit_page,
+       gclid,
+       yclid,
+       visitor_browser_name as browser_name,
+       visitor_os_name as os_name,
+       visitor_screen as screen,
+       visitor_language as language,
+       duration,
+       hits_count,
+       case jsonb_typeof(communications) when 'array' then jsonb_array_length(communications) else 0 end
+           as communications_count
+  from {raw}.visitor_sessions_report as report

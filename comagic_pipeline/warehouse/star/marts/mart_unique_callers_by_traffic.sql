@@ -1,0 +1,10 @@
+-- One row per day, source and medium.
+select account_id,
+       simple_date,
+       source,
+       medium,
+       count(*) as unique_callers,
+       sum(calls) as calls,
+       sum(lost_calls) as lost_calls
+  from {star}.mart_unique_callers
+ group by account_id, simple_date, source, medium

@@ -1,0 +1,13 @@
+       left(coalesce(ua_client_id, ym_client_id, 'not available'), 64) as clientid,
+       left(visitor_country, 64) as country,
+       left(visitor_region, 128) as region,
+       left(visitor_city, 64) as city,
+       left(utm_source, 256) as source,
+       left(utm_medium, 256) as medium,
+       left(utm_campaign, 256) as campaign,
+       left(utm_content, 512) as content,
+       left(utm_term, 256) as keyword,
+       left(entrance_page, 256) as landing_page,
+       left(site_domain_name, 64) as domain,
+       coalesce(campaign_id, 0) as campaign_id,
+       left(campaign_name, 256) as campaign_name

@@ -1,0 +1,40 @@
+"""The names that are put into the `.sql` files, as `{name}`. Values never are: they are bound."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from comagic_pipeline.warehouse.engine import Schemas
+from comagic_pipeline.warehouse.star.kind import Kind
+
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+
+
+def fill(sql: str, names: Mapping[str, str]) -> str:
+    """SQL with its placeholders replaced, also those of what is put in; raises KeyError for one that has no name."""
+    while _PLACEHOLDER.search(sql):
+        sql = _PLACEHOLDER.sub(lambda match: names[match[1]], sql)
+    return sql
+
+
+def is_filled_by(sql: str, names: Mapping[str, str]) -> bool:
+    """True when every placeholder has a name."""
+    return set(_PLACEHOLDER.findall(sql)) <= names.keys()
+
+
+def names_of_schemas(schemas: Schemas) -> dict[str, str]:
+    """`{raw}`, `{star}` and `{ops}`, quoted."""
+    return {place: '"' + name.replace('"', '""') + '"' for place, name in asdict(schemas).items()}
+
+
+def names_of_kind(kind: Kind) -> dict[str, str]:
+    """What the files call the tables of a kind and its columns; each child by its array, as in `{tags}`."""
+    return {
+        "kind": kind.name,
+        "report": kind.report,
+        "dimension": kind.dimension.name,
+        "key": kind.key,
+        "owner": kind.owner,
+        "facts": kind.facts.name,
+        **{kind.array(child): child.name for child in kind.children},
+    }

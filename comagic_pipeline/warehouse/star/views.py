@@ -1,0 +1,136 @@
+"""Views with Russian names over the tables and marts, for analysts, and the role that may read them and nothing else.
+
+The manner is mybi's: `<prefix> <caption>` with columns by their Russian labels, facts without their id and with the
+day at the end, dimensions and children without hashes. The views have a schema of their own, so that a list of tables
+shows nothing else and the role needs no right to any other.
+"""
+
+from collections.abc import Iterable
+
+import psycopg.errors
+from sqlalchemy import Column, Connection, Table, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateSchema
+
+from comagic_pipeline.warehouse.engine import Schemas, one_line
+from comagic_pipeline.warehouse.star.kinds import KINDS
+from comagic_pipeline.warehouse.star.marts import MARTS
+from comagic_pipeline.warehouse.star.replace_view import drop_others, lock_definitions, quoted, replace_view
+from comagic_pipeline.warehouse.star.shared import general_dates
+from comagic_pipeline.warehouse.star.tables import metadata
+
+READER = "comagic_reader"
+"""The role of analysts. It cannot log in: grant it to those who can."""
+DEFAULT_PREFIX = "CM"
+"""Before the captions of our tables; mybi's own for this source is not known."""
+GENERAL_PREFIX = "SHD"
+"""Before those of the general_* tables: mybi's."""
+_LONGEST_NAME = 63
+"""Bytes of an identifier; a Russian letter takes two."""
+
+
+def views_schema(schemas: Schemas) -> str:
+    """The schema of the Russian views: that of the star with `_views` behind."""
+    return f"{schemas.star[: _LONGEST_NAME - len('_views')]}_views"
+
+
+def create_views(connection: Connection, schemas: Schemas, prefix: str = DEFAULT_PREFIX) -> list[str]:
+    """Make the Russian views and let the reader read them, in the caller's transaction; what is right is not touched.
+
+    Several processes may do so at once. Views of another prefix, or of tables that are no more, are dropped; what other
+    people made is left alone. Gives a line for each thing that is not as it should be: a name that PostgreSQL would
+    have cut, a view that had to stay, a role that this database user may not create.
+    """
+    lock_definitions(connection)
+    schema = views_schema(schemas)
+    if connection.scalar(text("select to_regnamespace(quote_ident(:schema))"), {"schema": schema}) is None:
+        connection.execute(CreateSchema(schema))
+    tables = [*metadata.sorted_tables, *MARTS]
+    captions = [f"{_prefix(table, prefix)} {table.info['label_ru']}" for table in tables]
+    names = unique_names(captions)
+    warnings = [
+        f"view {caption!r} is called {name!r}: PostgreSQL's names end after {_LONGEST_NAME} bytes; shorten the prefix"
+        for caption, name in zip(captions, names, strict=True)
+        if name != caption
+    ]
+    warnings += drop_others(connection, schema, names)
+    made = []
+    for table, name in zip(tables, names, strict=True):
+        query = _query(connection, schemas, table)
+        if left := replace_view(connection, schema, name, query, f"{table.name}: {table.comment}"):
+            warnings.append(left)
+        else:
+            made.append(name)
+    return warnings + _let_read(connection, schema, made)
+
+
+def unique_names(labels: Iterable[str]) -> list[str]:
+    """The labels as PostgreSQL cuts them, after 63 bytes; of those that are then alike the later ones get a number."""
+    names: list[str] = []
+    for label in labels:
+        name, number = _cut(label, _LONGEST_NAME), 1
+        while name in names:
+            number += 1
+            name = _cut(label, _LONGEST_NAME - len(f" {number}")) + f" {number}"
+        names.append(name)
+    return names
+
+
+def _cut(label: str, length: int) -> str:
+    """The first bytes of a label, no letter of it halved."""
+    return label.encode()[:length].decode(errors="ignore")
+
+
+def _prefix(table: Table, prefix: str) -> str:
+    return GENERAL_PREFIX if table.name.startswith("general_") else prefix
+
+
+def _query(connection: Connection, schemas: Schemas, table: Table) -> str:
+    shown = [("this", column) for column in table.columns if _is_shown(column)]
+    source = f"{quoted(connection, schemas.star, table.name)} as this"
+    if table in {kind.facts for kind in KINDS}:
+        shown = [*shown[1:], ("date", general_dates.c.simple_date)]
+        source += f" join {quoted(connection, schemas.star, general_dates.name)} as date on date.id = this.dates_id"
+    labels = unique_names(column.info["label_ru"] for _, column in shown)
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    columns = [f"{alias}.{column.name} as {quote(label)}" for (alias, column), label in zip(shown, labels, strict=True)]
+    return f"select {', '.join(columns)} from {source}"  # noqa: S608 - quoted names
+
+
+def _is_shown(column: Column[object]) -> bool:
+    return column.info["label_ru"] is not None and not column.name.endswith("_hash")
+
+
+def _let_read(connection: Connection, schema: str, names: list[str]) -> list[str]:
+    """Let the reader use the schema and select from the views."""
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    wanted = {"role": READER, "schema": schema, "views": [quoted(connection, schema, name) for name in names]}
+    try:
+        with connection.begin_nested():
+            if connection.scalar(text("select to_regrole(:role)"), wanted) is None:
+                _create_role(connection)
+            if not connection.scalar(text("select has_schema_privilege(:role, :schema, 'usage')"), wanted):
+                connection.execute(text(f"grant usage on schema {quote(schema)} to {READER}"))
+            for view in connection.scalars(_unreadable, wanted).all():
+                connection.execute(text("grant select on " + view.replace(":", r"\:") + f" to {READER}"))
+    except DBAPIError as error:
+        if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            raise
+        return [f"role {READER} cannot be set up ({one_line(error)}): let an administrator run CREATE ROLE {READER}"]
+    return []
+
+
+def _create_role(connection: Connection) -> None:
+    """Roles are those of the whole server: another database may create it at the same moment."""
+    try:
+        with connection.begin_nested():
+            connection.execute(text(f"create role {READER} nologin"))
+    except DBAPIError as error:
+        if not isinstance(error.orig, psycopg.errors.DuplicateObject | psycopg.errors.UniqueViolation):
+            raise
+
+
+_unreadable = text(
+    "select view from unnest(cast(:views as text[])) as view"
+    " where to_regclass(view) is not null and not has_table_privilege(:role, view, 'select')"
+)
