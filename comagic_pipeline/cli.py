@@ -94,9 +94,12 @@ def load(
 @click.option("--seed", default=1, show_default=True, help="Which of all possible accounts.")
 @click.option("--calls-per-day", default=300, show_default=True, type=click.IntRange(0), help="About so many.")
 @click.option("--campaigns", default=12, show_default=True, type=click.IntRange(0), help="Campaigns of the account.")
+@click.option("--customers", default=0, show_default=True, type=click.IntRange(0), help="Make it an agent of so many.")
 @click.option("--day-limit", default=3000, show_default=True, type=click.IntRange(0), help="Points a day.")
 @click.option("--minute-limit", default=60, show_default=True, type=click.IntRange(1), help="Points a minute.")
-def sandbox(port: int, seed: int, calls_per_day: int, campaigns: int, day_limit: int, minute_limit: int) -> None:
+def sandbox(
+    port: int, seed: int, calls_per_day: int, campaigns: int, customers: int, day_limit: int, minute_limit: int
+) -> None:
     """Serve a made-up account over the documented Data API, for trying things out without points."""
     from comagic_pipeline.commands.services import require_free_port
     from comagic_pipeline.sandbox.running import serve
@@ -105,7 +108,7 @@ def sandbox(port: int, seed: int, calls_per_day: int, campaigns: int, day_limit:
 
     require_free_port(port, "--port")
     click.echo(f"sandbox API: http://127.0.0.1:{port}/v2.0   key: {SANDBOX_TOKEN}   (Ctrl-C stops it)", err=True)
-    world = World(seed=seed, calls_per_day=calls_per_day, campaigns=campaigns)
+    world = World(seed=seed, calls_per_day=calls_per_day, campaigns=campaigns, customers=customers)
     with contextlib.suppress(KeyboardInterrupt):
         serve(port, world, Settings(day_limit=day_limit, minute_limit=minute_limit))
 
@@ -168,6 +171,8 @@ def _finish(summary: "Summary", console: Console) -> None:
         table.add_row(name, str(line.rows), str(line.points), f"{line.seconds:.1f}")
     if summary.tables:
         console.print(table)
+    for name, why in summary.skipped.items():
+        console.print(f"skipped {name}: {why}", soft_wrap=True)
     if summary.exit_code:
         _fail(" ".join(filter(None, [summary.error, _missing(summary.missing)])), summary.exit_code)
 

@@ -32,6 +32,7 @@ from pydantic_core import core_schema
 from comagic_pipeline import catalog
 from comagic_pipeline.api.filters import Filter, parse_filter
 from comagic_pipeline.tables import REPORTS, TABLE_NAMES, default_tables, with_what_they_need
+from comagic_pipeline.warehouse.star.views import DEFAULT_PREFIX
 
 CONFIG_VARIABLE = "COMAGIC_CONFIG"
 DEFAULT_PATH = "comagic.yaml"
@@ -142,9 +143,9 @@ class _Section(BaseModel):
 class SchemaNames(_Section):
     """Where the three layers live in the warehouse's database."""
 
-    raw: _SchemaName = "comagic_raw"
-    star: _SchemaName = "comagic"
-    ops: _SchemaName = "comagic_ops"
+    raw: _SchemaName = Field(default="comagic_raw", description="Schema of the tables as the API gives them.")
+    star: _SchemaName = Field(default="comagic", description="Schema of facts, dimensions and marts.")
+    ops: _SchemaName = Field(default="comagic_ops", description="Schema of the pipeline's own books.")
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
@@ -156,31 +157,58 @@ class SchemaNames(_Section):
 class WarehouseConfig(_Section):
     """The database: a PostgreSQL URL, or none for the embedded server."""
 
-    url: Setting | None = None
+    url: Setting | None = Field(
+        default=None,
+        description="Address of a PostgreSQL, 14 or newer; without it the project runs a PostgreSQL of its own.",
+    )
     schemas: SchemaNames = SchemaNames()
+    views_prefix: Annotated[str, StringConstraints(pattern=r"^\w[\w ]{0,15}$")] = Field(
+        default=DEFAULT_PREFIX,
+        description="First word of the names of the Russian views: letters, digits, _ and spaces, at most 16.",
+    )
 
 
 class DayPoints(_Section):
     """What backfills must leave of the day's points, for the nightly load."""
 
-    reserve: int = Field(default=300, ge=0)
+    reserve: int = Field(
+        default=300,
+        ge=0,
+        description="Points of the day that backfills and `load` leave for the scheduled loads.",
+    )
 
 
 class Source(_Section):
     """One configured CoMagic account."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-    account_id: int = Field(ge=1, le=2**31 - 1)
-    base_url: Annotated[Setting, AfterValidator(_base_url)]
-    token: Setting | None = None
-    login: Setting | None = None
-    password: Setting | None = None
-    start_date: date
-    timezone: Annotated[str, AfterValidator(_zone)] = "Europe/Moscow"
-    refresh_days: int = Field(default=7, ge=1, le=90)
-    tables: Literal["all"] | Annotated[list[str], Field(min_length=1), AfterValidator(_table_names)] = "all"
-    filters: Annotated[dict[str, str], AfterValidator(_filters)] = {}
-    user_ids: Literal["all"] | Annotated[list[_UserId], Field(min_length=1)] | None = None
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = Field(
+        description="Prefix of its assets, groups and jobs: small letters, digits, _; at most 32, a letter first."
+    )
+    account_id: int = Field(
+        ge=1, le=2**31 - 1, description="Number that every row carries: your choice, one for each source."
+    )
+    base_url: Annotated[Setting, AfterValidator(_base_url)] = Field(
+        description=f"Address of the Data API, or `{SANDBOX}` for a made-up account on this machine."
+    )
+    token: Setting | None = Field(default=None, description="Key of the API; or give login and password.")
+    login: Setting | None = Field(default=None, description="Login of a user of the account, where there is no token.")
+    password: Setting | None = Field(default=None, description="Password of that user.")
+    start_date: date = Field(description="First day of the history, YYYY-MM-DD.")
+    timezone: Annotated[str, AfterValidator(_zone)] = Field(
+        default="Europe/Moscow", description="Time zone of the account, an IANA name; `doctor` compares it."
+    )
+    refresh_days: int = Field(
+        default=7, ge=1, le=90, description="How many past days each nightly load replaces, 1 to 90."
+    )
+    tables: Literal["all"] | Annotated[list[str], Field(min_length=1), AfterValidator(_table_names)] = Field(
+        default="all", description="`all`, or a list of tables; what they need comes along."
+    )
+    filters: Annotated[dict[str, str], AfterValidator(_filters)] = Field(
+        default={}, description="Which rows of a report are wanted: an expression by the name of its table."
+    )
+    user_ids: Literal["all"] | Annotated[list[_UserId], Field(min_length=1)] | None = Field(
+        default=None, description="For the key of an agent: `all` customers, or a list of ids of their users."
+    )
     day_points: DayPoints = DayPoints()
 
     @model_validator(mode="after")
@@ -214,6 +242,12 @@ class Source(_Section):
         """The tables that the source has: those that were chosen and those that they need."""
         chosen = default_tables(is_agent=self.is_agent) if self.tables == "all" else self.tables
         return with_what_they_need(chosen, is_agent=self.is_agent)
+
+    @property
+    def tables_that_come_along(self) -> list[str]:
+        """The tables that were not chosen and are loaded because chosen ones need them or are built with them."""
+        chosen = default_tables(is_agent=self.is_agent) if self.tables == "all" else self.tables
+        return [name for name in TABLE_NAMES if name in self.chosen_tables - set(chosen)]
 
     def filter(self, table: str) -> Filter | None:
         """Which rows of a report are wanted; None for all."""
@@ -351,6 +385,8 @@ def _problem(details: Any) -> str:
     if details["type"] == "extra_forbidden":
         return f"{place}: unknown key{_nearest(str(location[-1]), _KEYS)}"
     if details["type"] == "string_pattern_mismatch":
+        if location[-1] == "views_prefix":
+            return f"{place}: use letters, digits, _ and spaces, at most 16, beginning with none of the last"
         return f"{place}: use small letters, digits and _ only, beginning with a letter"
     message = _MENDS.get(details["type"]) or details["msg"].removeprefix("Value error, ")
     return f"{place}: {message}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from dagster import ConfigurableResource, InitResourceContext
 from pydantic import PrivateAttr
 
-from comagic_pipeline.api.client import Client, Credentials, Login, Token
+from comagic_pipeline.api.client import ATTEMPTS, Client, Credentials, Login, Token
 from comagic_pipeline.api.quota import Quota
 from comagic_pipeline.config import (
     SANDBOX,
@@ -27,6 +27,7 @@ from comagic_pipeline.tables import DICTIONARIES, REPORTS
 from comagic_pipeline.warehouse.embedded import EmbeddedServer
 from comagic_pipeline.warehouse.engine import Schemas, Warehouse
 from comagic_pipeline.warehouse.migrations import upgrade
+from comagic_pipeline.warehouse.star.views import create_views
 
 WAREHOUSE_DATABASE = "comagic"
 """The database of the embedded server that is the warehouse."""
@@ -73,9 +74,9 @@ def run_lock(run_id: str) -> str:
     return f"run {run_id}"
 
 
-def open_client(source: Source, reserve: int = 0) -> Client:
+def open_client(source: Source, reserve: int = 0, attempts: int = ATTEMPTS) -> Client:
     """A client of the source; raises ConfigError when a variable that it needs is not set."""
-    return Client(api_url(source), _credentials(source), Quota(reserve=reserve))
+    return Client(api_url(source), _credentials(source), Quota(reserve=reserve), attempts=attempts)
 
 
 def api_url(source: Source) -> str:
@@ -117,6 +118,12 @@ def open_warehouse(config: Config) -> Iterator[Warehouse]:
         with Warehouse(server.url(WAREHOUSE_DATABASE), schemas) as warehouse:
             upgrade(warehouse, (*REPORTS, *DICTIONARIES))
             yield warehouse
+
+
+def make_views(config: Config, warehouse: Warehouse) -> list[str]:
+    """Make the Russian views equal to their definition; gives a line for each thing that is not as it should be."""
+    with warehouse.begin() as connection:
+        return create_views(connection, warehouse.schemas, config.warehouse.views_prefix)
 
 
 def embedded_folder(config: Config) -> Path:

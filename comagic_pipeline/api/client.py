@@ -111,8 +111,8 @@ class Login:
 class Client:
     """Calls methods of one host with one key: TLS verified, gzip, one kept-alive connection per thread in flight.
 
-    `clock`, `sleep` and `randomness` (the jitter of pauses) are passed in so that tests need not wait.
-    Close it, or use it as a context manager.
+    A call is tried `attempts` times while its errors are transient. `clock`, `sleep` and `randomness` (the jitter of
+    pauses) are passed in so that tests need not wait. Close it, or use it as a context manager.
     """
 
     def __init__(
@@ -125,8 +125,10 @@ class Client:
         sleep: Sleep = time.sleep,
         randomness: random.Random | None = None,
         verify: ssl.SSLContext | bool = True,
+        attempts: int = ATTEMPTS,
     ) -> None:
         self.base_url = base_url
+        self._attempts = attempts
         self.quota = quota or Quota(clock=clock, sleep=sleep)
         self._credentials = credentials
         self._clock = clock
@@ -163,7 +165,7 @@ class Client:
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((TransientError, MinutePointsSpentError)),
-            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            stop=tenacity.stop_after_attempt(self._attempts),
             wait=self._pause,
             sleep=self._sleep,
             reraise=True,

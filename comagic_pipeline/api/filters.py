@@ -14,20 +14,16 @@ comparisons while parsing. There unknown is as good as untrue, and nothing above
 """
 
 import difflib
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from functools import cache
-from importlib import resources
 from operator import attrgetter, eq, ge, gt, le, lt, ne
 from typing import Any, NamedTuple
 
 import msgspec
 
-from comagic_pipeline import catalog
 from comagic_pipeline.api.rows import Row
 from comagic_pipeline.catalog import Column, ColumnType, Method
 
@@ -165,7 +161,7 @@ class _Parser:
         if self._take("is"):
             is_null = self._take("not") is negated
             self._require("null")
-            return _null_test(self._method, column, is_null=is_null)
+            return _null_test(column, is_null=is_null)
         operator = self._operator(column)
         is_list = operator in ("in", "not_in")
         if is_list:
@@ -174,7 +170,7 @@ class _Parser:
         while is_list and not self._take(")"):
             self._require(",")
             values.append(self._value(column))
-        return _comparison(self._method, column, _OPPOSITES[operator] if negated else operator, values)
+        return _comparison(column, _OPPOSITES[operator] if negated else operator, values)
 
     def _column(self) -> Column:
         name = self._token.text
@@ -267,20 +263,20 @@ def _moment(kind: ColumnType, text: str) -> date | None:
         return None
 
 
-def _null_test(method: Method, column: Column, *, is_null: bool) -> _Part:
+def _null_test(column: Column, *, is_null: bool) -> _Part:
     value = attrgetter(column.name)
-    tree = _condition(method, column, "=" if is_null else "!=", None)
+    tree = _condition(column, "=" if is_null else "!=", None)
     if column.type is not ColumnType.JSON:
         return _Part(lambda row: (value(row) is None) is is_null, tree)
     # protocol.json, "observed_exceptions": null, [] and {} are alike
     return _Part(lambda row: (msgspec.json.decode(value(row)) in (None, [], {})) is is_null, tree)
 
 
-def _comparison(method: Method, column: Column, operator: str, values: Sequence[Any]) -> _Part:
+def _comparison(column: Column, operator: str, values: Sequence[Any]) -> _Part:
     value, test = attrgetter(column.name), _test(operator, values)
     # The API's own in and not_in are not known to work everywhere.
     single = {"in": "=", "not_in": "!="}.get(operator, operator)
-    trees = [_condition(method, column, single, operand) for operand in values]
+    trees = [_condition(column, single, operand) for operand in values]
     return _Part(
         lambda row: (found := value(row)) is not None and test(found),
         _joined("or" if operator == "in" else "and", trees),
@@ -315,9 +311,9 @@ def _like(pattern: str) -> re.Pattern[str]:
     return re.compile(expression, re.DOTALL)
 
 
-def _condition(method: Method, column: Column, operator: str, value: Any) -> Tree | None:
+def _condition(column: Column, operator: str, value: Any) -> Tree | None:
     """The strongest condition of the API that surely holds wherever the comparison does; None if there is none."""
-    if not _applies(operator, method, column):
+    if operator not in column.filter_operators:
         return None
     if isinstance(value, date):
         # Whose wall time conditions mean is not documented: a day to either side is enough for any.
@@ -363,33 +359,3 @@ def _shallow(tree: Tree | None, levels: int) -> Tree | None:
     if levels:
         return _joined(tree["condition"], [_shallow(part, levels - 1) for part in tree["filters"]])
     return next((part for part in tree["filters"] if "field" in part and tree["condition"] == "and"), None)
-
-
-def _applies(operator: str, method: Method, column: Column) -> bool:
-    """Whether a condition on the column may surely use the operator."""
-    documented = _documented_types().get((method.name, column.name), "")
-    # Clients see numbers for texts and texts for numbers: which of the two a condition takes is not known then.
-    is_as_documented = (documented == "number") is (column.type in _NUMBERS)
-    return is_as_documented and operator in _operators().get(documented, ())
-
-
-@cache
-def _documented_types() -> Mapping[tuple[str, str], str]:
-    """What the documentation says of the columns that may be filtered by: the type by method and column."""
-    methods = json.loads(resources.files(catalog).joinpath("methods.json").read_text("utf-8"))["methods"]
-    return {
-        (method["name"], field["name"]): field["type"]
-        for method in methods
-        for field in method["fields"]
-        if field["filter"]
-    }
-
-
-@cache
-def _operators() -> Mapping[str, frozenset[str]]:
-    """The operators of each documented type that every method knows."""
-    rules = json.loads(resources.files(catalog).joinpath("protocol.json").read_text("utf-8"))["filter"]["operators"]
-    types = {name for rule in rules for name in rule["types"]}
-    return {
-        name: frozenset(rule["op"] for rule in rules if rule["everywhere"] and name in rule["types"]) for name in types
-    }

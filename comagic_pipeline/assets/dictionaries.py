@@ -9,7 +9,7 @@ from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, 
 from comagic_pipeline.api.dictionaries import DictionaryReader
 from comagic_pipeline.assets.customers import Customers
 from comagic_pipeline.assets.describe import asset_spec
-from comagic_pipeline.assets.journal import journaled
+from comagic_pipeline.assets.journal import SKIPPED, journaled
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.config import SchemaNames, Source
 from comagic_pipeline.resources import DataApi, WarehouseResource
@@ -48,6 +48,6 @@ def dictionary_asset(source: Source, method: Method, schemas: SchemaNames) -> As
 
             Customers(source, method, client, warehouse.get(), entry).load_each(load, lambda: None)
         metadata: dict[str, Any] = {"dagster/row_count": entry.rows, "points": entry.points}
-        return MaterializeResult(metadata=metadata | ({"skipped": entry.skipped} if entry.skipped else {}))
+        return MaterializeResult(metadata=metadata | ({SKIPPED: entry.skipped} if entry.skipped else {}))
 
     return dictionary

@@ -23,6 +23,9 @@ from comagic_pipeline.warehouse.star.accounts import set_status
 POINTS_SPENT_UNTIL = "points_spent_until"
 """Metadata of a failure that waits for points: the moment at which they are there again, ISO 8601."""
 
+SKIPPED = "skipped"
+"""Metadata of a materialization of which nothing was asked: why the account has no access to the method."""
+
 
 @dataclass
 class Entry:

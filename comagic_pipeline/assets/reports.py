@@ -10,7 +10,7 @@ from comagic_pipeline.api.windows import DaysComplete, Discarded, Rows
 from comagic_pipeline.assets.customers import Customers
 from comagic_pipeline.assets.days import DoneDays
 from comagic_pipeline.assets.describe import asset_spec
-from comagic_pipeline.assets.journal import journaled
+from comagic_pipeline.assets.journal import SKIPPED, journaled
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.config import SchemaNames, Source
 from comagic_pipeline.partitions import daily_partitions, days_of
@@ -77,6 +77,6 @@ def report_asset(source: Source, method: Method, schemas: SchemaNames) -> Assets
 
             customers.load_each(load, skip)
         # What is given here stands with every day.
-        return MaterializeResult(metadata={"skipped": entry.skipped} if entry.skipped else {})
+        return MaterializeResult(metadata={SKIPPED: entry.skipped} if entry.skipped else {})
 
     return report

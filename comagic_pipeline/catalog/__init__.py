@@ -1,7 +1,7 @@
 """What the Data API offers, as data: methods, their columns, types, keys and time columns.
 
-`methods.json` and `protocol.json` are the written specification of the API, unchanged. This module reads the first
-into typed objects; request columns, decoding, warehouse tables, Dagster column schemas and docs derive from them.
+`methods.json` and `protocol.json` are the written specification of the API, unchanged. This module reads them into
+typed objects; request columns, decoding, warehouse tables, Dagster column schemas and docs derive from them.
 No HTTP, no SQL, no Dagster here.
 """
 
@@ -31,7 +31,8 @@ class ColumnType(StrEnum):
 class Column:
     """A column of a method's rows; `filterable` and `sortable` say what a request may do with it.
 
-    Where it is not `answered`, its value is the parameter of that name in the request.
+    `filter_operators` are those that a condition on it may surely use. Where it is not `answered`, its value is the
+    parameter of that name in the request.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Column:
     description: str
     filterable: bool
     sortable: bool
+    filter_operators: frozenset[str] = frozenset()
     answered: bool = True
 
 
@@ -156,7 +158,23 @@ def _column(field: dict[str, Any]) -> Column:
         description=field["description"],
         filterable=bool(field["filter"]),
         sortable=bool(field["sort"]),
+        filter_operators=_filter_operators(field),
     )
+
+
+def _filter_operators(field: dict[str, Any]) -> frozenset[str]:
+    # Clients see numbers for texts and texts for numbers: which of the two a condition takes is not known then.
+    is_as_documented = (field["type"] == "number") is (_type(field) in (ColumnType.INTEGER, ColumnType.DECIMAL))
+    if not field["filter"] or not is_as_documented:
+        return frozenset()
+    return frozenset(rule["op"] for rule in _operator_rules() if rule["everywhere"] and field["type"] in rule["types"])
+
+
+@cache
+def _operator_rules() -> list[dict[str, Any]]:
+    text = resources.files(__package__).joinpath("protocol.json").read_text(encoding="utf-8")
+    rules: list[dict[str, Any]] = json.loads(text)["filter"]["operators"]
+    return rules
 
 
 def _type(field: dict[str, Any]) -> ColumnType:

@@ -47,7 +47,7 @@ def _config(console: Console) -> Config:
 
 
 def _demo_config() -> str:
-    """The example with the sandbox's address and a history that ends today."""
+    """The example with the sandbox's address, a history that ends today and, to be quick, only calls."""
     start = datetime.now(UTC).date() - timedelta(days=_HISTORY_DAYS)
     lines = []
     for line in _EXAMPLE.read_text(encoding="utf-8").splitlines():
@@ -55,6 +55,10 @@ def _demo_config() -> str:
             line = f"    base_url: {SANDBOX}                   # your account: https://dataapi.comagic.ru/v2.0"
         if line.lstrip().startswith("start_date:"):
             line = f"    start_date: {start}              # the first day of the history"
+        if line.lstrip().startswith("tables:"):
+            line = (
+                "    tables: [comagic_calls_facts]       # calls and what they need; all: everything that the API has"
+            )
         lines.append(line)
     return "\n".join(lines) + "\n"
 

@@ -12,6 +12,8 @@ from comagic_pipeline.resources import api_url, open_client, open_warehouse
 from comagic_pipeline.warehouse.embedded import EmbeddedServerError
 from comagic_pipeline.warehouse.engine import WarehouseError, one_line
 
+_ATTEMPTS = 2  # who waits at a terminal hears within seconds that nobody answers
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -65,8 +67,15 @@ def _instance(config: Config) -> Finding:
 
 def _source(source: Source) -> list[Finding]:
     name = f"source {source.name}"
+    along = source.tables_that_come_along
+    needed = f"; not chosen but needed by them: {', '.join(along)}" if along else ""
+    tables = Finding(name, True, f"{len(source.chosen_tables)} tables{needed}")
+    return [tables, *_account(name, source)]
+
+
+def _account(name: str, source: Source) -> list[Finding]:
     try:
-        with open_client(source) as client:
+        with open_client(source, attempts=_ATTEMPTS) as client:
             answer = client.call("get.account")
             account = msgspec.json.decode(answer.data)
     except DayPointsSpentError as error:

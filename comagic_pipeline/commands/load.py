@@ -14,15 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import distinct, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from comagic_pipeline.assets.journal import POINTS_SPENT_UNTIL
+from comagic_pipeline.assets.journal import POINTS_SPENT_UNTIL, SKIPPED
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.instance import open_instance
 from comagic_pipeline.partitions import today
 from comagic_pipeline.recovery import recover
-from comagic_pipeline.resources import open_client, open_warehouse
+from comagic_pipeline.resources import make_views, open_client, open_warehouse
 from comagic_pipeline.schedules import RANGE_END, RANGE_START
-from comagic_pipeline.tables import REPORTS, TABLE_NAMES, star_of
+from comagic_pipeline.tables import REPORTS, STAR, TABLE_NAMES, star_of
 from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError
 
@@ -40,7 +40,10 @@ class TableSummary:
 
 @dataclass
 class Summary:
-    """How a load ended. `missing` are the days that were asked for and not loaded, oldest first."""
+    """How a load ended. `missing` are the days that were asked for and not loaded, oldest first.
+
+    `skipped` says of tables that the account has no access to, why.
+    """
 
     source: str
     first_day: date
@@ -50,6 +53,7 @@ class Summary:
     error: str | None = None
     points_spent_until: str | None = None
     tables: dict[str, TableSummary] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     missing: list[date] = field(default_factory=list)
 
     @property
@@ -96,10 +100,14 @@ def load(
         if table not in chosen:
             names = ", ".join(name for name in TABLE_NAMES if name in chosen)
             raise ConfigError(f"--table {table}: not among the tables of the source {source.name}: {names}")
+    if along := [name for name in source.tables_that_come_along if name not in STAR]:
+        console.print(f"loaded too, for the chosen tables need them: {', '.join(along)}")
     # So that a variable which is not set is found here.
     open_client(source).close()
     with open_warehouse(config) as warehouse, open_instance(config) as instance:
         recover(config, instance, warehouse)
+        for warning in make_views(config, warehouse):
+            console.print(f"warning: {warning}", soft_wrap=True)
         days = (last_day - first_day).days + 1
         reports = [method.table for method in REPORTS if method.table in (tables or chosen)]
         with _progress(console, warehouse, source, days, reports):
@@ -189,18 +197,21 @@ def _summary(
                 summary.points_spent_until = str(failure.metadata[POINTS_SPENT_UNTIL].value)
     elif not summary.ok:
         summary.error = next((event.message for event in result.all_events if event.is_failure), None)
+    for event in result.get_asset_materialization_events():
+        materialization = event.step_materialization_data.materialization
+        if SKIPPED in materialization.metadata:
+            summary.skipped[materialization.asset_key.path[-1]] = str(materialization.metadata[SKIPPED].value)
     journal, ledger = ops.journal.c, ops.loaded_days.c
     with warehouse.connect() as connection:
         query = select(journal.table_name, journal.rows, journal.points, journal.seconds)
         of_run = journal.run_id == result.run_id
-        ends = journal.event.in_(("done", "skipped", "failed"))
+        ends = journal.event.in_(("done", "failed"))
         lines = connection.execute(query.where(of_run, ends).order_by(journal.id))
         for name, rows, points, seconds in lines:
             summary.tables[name] = TableSummary(rows, int(points), round(seconds, 3))
         loaded = set(connection.execute(select(ledger.table_name, ledger.day).where(ledger.run_id == result.run_id)))
-        skipped = set(connection.scalars(select(journal.table_name).where(journal.event == "skipped", of_run)))
     days = [first_day + timedelta(days=number) for number in range((last_day - first_day).days + 1)]
     if not summary.ok:
-        tables = set(reports) - skipped
+        tables = set(reports) - summary.skipped.keys()
         summary.missing = [day for day in days if any((table, day) not in loaded for table in tables)]
     return summary

@@ -12,7 +12,7 @@ from comagic_pipeline.commands.services import Service, answers, require_free_po
 from comagic_pipeline.config import Config
 from comagic_pipeline.instance import PROJECT_FOLDER, open_instance
 from comagic_pipeline.recovery import recover
-from comagic_pipeline.resources import embedded_folder, open_warehouse
+from comagic_pipeline.resources import embedded_folder, make_views, open_warehouse
 from comagic_pipeline.warehouse.embedded import EmbeddedServer, status
 
 _PROGRAMS = Path(sys.executable).parent
@@ -30,6 +30,8 @@ def up(config: Config, host: str, port: int, console: Console) -> None:
         instance = stack.enter_context(open_instance(config))
         with open_warehouse(config) as warehouse:
             recover(config, instance, warehouse)
+            for warning in make_views(config, warehouse):
+                console.print(f"warning: {warning}", soft_wrap=True)
             console.print(f"warehouse: {warehouse.address}", soft_wrap=True)
         if sandbox:
             console.print(f"sandbox API: {sandbox}")

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import httpx
 
 from comagic_pipeline.commands.services import free_port
 from comagic_pipeline.config import CONFIG_VARIABLE
-from comagic_pipeline.tables import TABLE_NAMES
 from comagic_pipeline_tests.deployment.command_line import PATIENCE, start
 
 BACKFILL_PATIENCE = 400.0
@@ -105,9 +104,9 @@ class Services:
         params = {"selector": selector, "mode": "default", "executionMetadata": {"tags": tags}}
         return str(self.query(_LAUNCH_RUN, params=params)["run"]["runId"])
 
-    def launch_backfill(self, source: str, days: Sequence[date]) -> str:
-        """Select all assets of a source and press "materialize" for these days; gives the backfill's id."""
-        assets = [{"path": [source, table]} for table in TABLE_NAMES]
+    def launch_backfill(self, source: str, tables: Iterable[str], days: Sequence[date]) -> str:
+        """Select assets of a source and press "materialize" for these days; gives the backfill's id."""
+        assets = [{"path": [source, table]} for table in tables]
         params = {"assetSelection": assets, "partitionNames": [str(day) for day in days]}
         return str(self.query(_LAUNCH_BACKFILL, params=params)["backfillId"])
 

@@ -24,6 +24,7 @@ from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline_tests.deployment.services import Services
 
 STAR_OF_CALLS = (*SHARED_STAR, *STAR_OF_KIND["calls"])
+ASSETS = ("calls_report", "campaigns", *STAR_OF_CALLS)
 
 CALLS = "get.calls_report"
 YEAR = [date(2025, 1, 1) + timedelta(days=number) for number in range(365)]
@@ -36,8 +37,10 @@ PROJECT = """
 warehouse:
   url: {warehouse}
 sources:
-  - {{name: whole, account_id: 1, base_url: "{whole}", token: {token}, start_date: 2025-01-01}}
-  - {{name: torn, account_id: 2, base_url: "{torn}", token: {token}, start_date: 2025-01-01}}
+  - {{name: whole, account_id: 1, base_url: "{whole}", token: {token}, start_date: 2025-01-01,
+     tables: [comagic_calls_facts]}}
+  - {{name: torn, account_id: 2, base_url: "{torn}", token: {token}, start_date: 2025-01-01,
+     tables: [comagic_calls_facts]}}
 """
 
 
@@ -77,7 +80,8 @@ def backfills(tmp_path_factory: pytest.TempPathFactory, server: EmbeddedServer) 
         (folder / "comagic.yaml").write_text(PROJECT.format(**addresses))
         torn.faults.add(Fault(kind="error", method=CALLS, mnemonic="account_inactive", after=4))
         with Services(folder, **storage) as services:
-            month, year = services.launch_backfill("torn", MONTH), services.launch_backfill("whole", YEAR)
+            month = services.launch_backfill("torn", ASSETS, MONTH)
+            year = services.launch_backfill("whole", ASSETS, YEAR)
             failed = services.finished_backfill(month)
             green = {table: services.green("torn", table) for table in ("calls_report", *STAR_OF_CALLS)}
             torn.requests.clear()

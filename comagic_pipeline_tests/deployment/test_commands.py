@@ -45,7 +45,7 @@ class Project:
     write: Callable[..., Config]
     sandbox: Sandbox
     config: Config
-    database_url: str
+    warehouse_url: str
 
     def variant(self, edit: str = "", old: str = "", new: str = "") -> str:
         """The path of a copy of comagic.yaml with one text ("old -> new"), or two, replaced."""
@@ -61,7 +61,7 @@ class Project:
         """What the warehouse holds: raw calls, ledger and facts."""
         tables = ("comagic_raw.calls_report", "comagic_ops.loaded_days", "comagic.comagic_calls_facts")
         with psycopg.connect(
-            make_url(self.database_url).set(drivername="postgresql").render_as_string(False)
+            make_url(self.warehouse_url).set(drivername="postgresql").render_as_string(False)
         ) as connection:
             return [
                 connection.execute(f"select to_jsonb(t) from {table} t order by 1::text").fetchall() for table in tables
@@ -69,11 +69,11 @@ class Project:
 
 
 @pytest.fixture
-def project(project: Callable[..., Config], database_url: str) -> Iterator[Project]:
+def project(project: Callable[..., Config], warehouse_url: str) -> Iterator[Project]:
     """A project of ten calls a day that may spend all its points."""
     with running_sandbox(World(calls_per_day=10), Settings(minute_limit=10_000)) as sandbox:
         source = {"base_url": sandbox.url, "token": SANDBOX_TOKEN, "day_points": "{reserve: 0}"}
-        yield Project(project, sandbox, project(**source), database_url)
+        yield Project(project, sandbox, project(**source), warehouse_url)
 
 
 def test_load_prints_a_summary_for_people_or_machines(project: Project) -> None:
@@ -136,7 +136,6 @@ REFUSED_BY_THE_API = [
     ("", Settings(allowed_addresses=["10.0.0.0/8"]), "ip_not_whitelisted"),
     ("", Settings(account_active=False), "account_inactive"),
     ("", Settings(tokens={SANDBOX_TOKEN: "blocked"}), "access_token_blocked"),
-    ("", Settings(refused_methods={"get.calls_report": "forbidden"}), "forbidden"),
     ("/v2.0 -> /v3.0", Settings(), "answers HTTP 404; check base_url in the config"),
 ]
 
@@ -172,6 +171,18 @@ def test_what_is_wrong_is_one_line_and_nothing_is_touched(project: Project) -> N
     assert project.contents() == before
 
 
+def test_what_the_account_may_not_see_is_skipped(project: Project) -> None:
+    """No right to a method is no failure: the load goes on, says so, and leaves what it has."""
+    assert run("load", *TWO_DAYS).returncode == 0
+    before = project.contents()
+    with running_sandbox(project.sandbox.world, Settings(refused_methods={"get.calls_report": "forbidden"})) as sandbox:
+        path = project.variant("", project.sandbox.url.removesuffix("/v2.0"), sandbox.url.removesuffix("/v2.0"))
+        result = run("load", *TWO_DAYS, COMAGIC_CONFIG=path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "skipped calls_report: get.calls_report: the API says forbidden" in result.stdout
+    assert project.contents() == before
+
+
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     """Every command that needs the configuration says which file it looked for and what to do."""
     runs = [start(command, COMAGIC_CONFIG=str(tmp_path / "none.yaml")) for command in ("load", "up", "doctor", "stop")]
@@ -199,7 +210,7 @@ def test_doctor_finds_what_is_wrong(project: Project) -> None:
             "doctor", COMAGIC_CONFIG=project.variant("{reserve: 0} -> {reserve: 5000}", "Europe/Moscow", "UTC")
         ),
         "key": start(
-            "doctor", COMAGIC_CONFIG=project.variant(f"token: {SANDBOX_TOKEN} -> token: wrong\n    filters: {{}}")
+            "doctor", COMAGIC_CONFIG=project.variant(f"token: {SANDBOX_TOKEN} -> token: wrong\n    retention: {{}}")
         ),
         "variable": start("doctor", COMAGIC_CONFIG=project.variant("token: -> token: ${NO_SUCH_VARIABLE} #")),
     }
@@ -215,7 +226,7 @@ def test_doctor_finds_what_is_wrong(project: Project) -> None:
     assert "the account's time zone is Europe/Moscow, the config says UTC: set timezone: Europe/Moscow" in account
     assert "points left today; backfills keep 5000 in reserve and stop (day_points.reserve)" in account
     key = findings(results["key"])
-    assert "sources[0].filters: this version knows the key and does not act on it" in key["config MEND"]
+    assert "sources[0].retention: this version knows the key and does not act on it" in key["config MEND"]
     assert "access_token_invalid" in key["source main MEND"]
     variable = findings(results["variable"])
     assert variable["source main MEND"] == "sources.main.token: the environment variable NO_SUCH_VARIABLE is not set"

@@ -50,7 +50,7 @@ class Written:
     """Where things were written, and how to look for a text in all of it."""
 
     folder: Path
-    database_url: str
+    warehouse_url: str
     output: list[str] = field(default_factory=list)
 
     def places_of(self, needle: str) -> list[str]:
@@ -64,7 +64,7 @@ class Written:
         for path in self.folder.rglob("*"):
             if path.is_file() and path.suffix != ".yaml":
                 yield str(path.relative_to(self.folder)), path.read_bytes()
-        url = make_url(self.database_url).set(drivername="postgresql")
+        url = make_url(self.warehouse_url).set(drivername="postgresql")
         with psycopg.connect(url.render_as_string(hide_password=False)) as connection:
             tables = connection.execute(
                 "select table_schema, table_name, column_name from information_schema.columns"
@@ -114,9 +114,9 @@ def echo() -> Iterator[str]:
 
 
 @pytest.fixture
-def warehouse_url(database_url: str) -> Iterator[str]:
+def warehouse_url(warehouse_url: str) -> Iterator[str]:
     """The test's database under a role with a password of its own."""
-    role, url = f"loader_{secrets.token_hex(4)}", make_url(database_url)
+    role, url = f"loader_{secrets.token_hex(4)}", make_url(warehouse_url)
     admin = url.set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f"create role {role} login superuser password '{WAREHOUSE_PASSWORD}'")

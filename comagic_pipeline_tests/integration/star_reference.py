@@ -5,18 +5,22 @@
 
 import hashlib
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, Numeric, String, Table, Text
 from sqlalchemy.dialects.postgresql import JSON
 
 from comagic_pipeline import catalog
+from comagic_pipeline.sandbox.world import World
 from comagic_pipeline.warehouse.raw import raw_table
 from comagic_pipeline.warehouse.star.build import Account
+from comagic_pipeline.warehouse.star.kind import Kind
+from comagic_pipeline.warehouse.star.kinds import KINDS
 from comagic_pipeline.warehouse.star.tables import metadata
 
 Row = dict[str, Any]
@@ -170,12 +174,13 @@ def expect_employees(raw: Row) -> list[tuple[Any, ...]]:
         employee_id = number(item.get("employee_id")) if isinstance(item, dict) else None
         if employee_id is not None:
             listed.setdefault(employee_id, []).append(item)
+    rating = tables.comagic_calls_employees.c.rating
     rated = first_given(raw["last_talked_employee_id"], raw["last_answered_employee_id"], "nobody")
     return [
         (raw["account_id"], raw["id"], employee_id,
          max((e["employee_full_name"] for e in entries if e["employee_full_name"]), default="unknown")[:256],
          any(e["is_answered"] is True for e in entries), any(e["is_talked"] is True for e in entries),
-         raw["last_answered_employee_rating"] if employee_id == rated else None)
+         fitted(rating, raw["last_answered_employee_rating"] if employee_id == rated else None))
         for employee_id, entries in listed.items()
     ]  # fmt: skip
 
@@ -237,18 +242,18 @@ def expect_date(full_date: datetime) -> Row:
 def expect(calls: list[Row], campaigns: list[Row]) -> dict[str, Any]:
     """The whole star in values: facts, children and campaigns by account, dimensions without their ids."""
     by_load = sorted(calls, key=lambda row: (row["loaded_at"], row["event_date"]))
-    latest = list({(row["account_id"], row["id"]): row for row in by_load}.values())
-    facts = [expect_fact(raw) for raw in latest]
+    newest = list({(row["account_id"], row["id"]): row for row in by_load}.values())
+    facts = [expect_fact(raw) for raw in newest]
     traffic = {
         tuple(fact[n] for n in ("source", "medium", "campaign", "content", "keyword", "landing_page")) for fact in facts
     }
     places = {tuple(fact[n] for n in ("country", "region", "city")) for fact in facts}
     return {
         "facts": sorted(facts, key=lambda fact: (fact["account_id"], fact["call_id"])),
-        "tags": by_text(row for raw in latest for row in expect_tags(raw)),
-        "attributes": by_text(row for raw in latest for row in expect_attributes(raw)),
-        "employees": by_text(row for raw in latest for row in expect_employees(raw)),
-        "campaigns": expect_campaigns(latest, campaigns),
+        "tags": by_text(row for raw in newest for row in expect_tags(raw)),
+        "attributes": by_text(row for raw in newest for row in expect_attributes(raw)),
+        "employees": by_text(row for raw in newest for row in expect_employees(raw)),
+        "campaigns": expect_campaigns(newest, campaigns),
         "traffic": by_text((None, *values, hashed(None, *values)) for values in traffic),
         "locations": by_text(
             (None, country, None, region, city, None, None, hashed(None, country, None, region, city, None, None))
@@ -354,3 +359,190 @@ NASTY_CAMPAIGNS = [
     campaign(-5),
     campaign(77001, OTHER, name="Another account's"),
 ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the rows of a kind are read in Python: its raw table, and which raw columns bear other names in the star.
+
+    A function in place of a name computes the value from the raw row.
+    """
+
+    kind: Kind
+    time_column: str
+    key: str = "id"
+    renamed: dict[str, str | Callable[[Row], Any]] = field(default_factory=dict)
+    has_visitor: bool = True
+
+    @property
+    def raw(self) -> Table:
+        """The raw table of the report."""
+        return raw_table(catalog.tables()[self.kind.report])
+
+    def value(self, row: Row, column: Column[Any]) -> Any:
+        """What the star holds of a raw row in a column of the own dimension or a measure."""
+        source = self.renamed.get(column.name, self.key if column.name == self.kind.key else column.name)
+        return fitted(column, source(row) if callable(source) else row[source])
+
+
+def fitted(column: Column[Any], value: Any) -> Any:
+    """The value as the column can hold it."""
+    if isinstance(column.type, Boolean):
+        return value if column.nullable or value is not None else False
+    if isinstance(column.type, Text | String):
+        value = value if value is not None or column.nullable else "unknown"
+        return None if value is None else str(value)[: column.type.length]
+    if isinstance(column.type, Numeric) and value is not None:
+        is_stored = not value.is_nan() and abs(value) < 10**16
+        return value.quantize(Decimal("0.01"), ROUND_HALF_UP) if is_stored else None
+    if isinstance(column.type, BigInteger):
+        return value
+    if isinstance(column.type, Integer):
+        value = 0 if value is None and not column.nullable else value
+        return None if value is None else max(min(value, 2**31 - 1), 1 - 2**31)
+    return value
+
+
+def text_seconds(row: Row) -> int | None:
+    """The duration of a chat, which the API documents as text."""
+    digits = row["duration"] or ""
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else None
+
+
+def seconds_to_process(row: Row) -> int | None:
+    return None if row["process_time"] is None else round((row["process_time"] - row["date_time"]).total_seconds())
+
+
+KIND = {kind.name: kind for kind in KINDS}
+READINGS = (
+    Reading(KIND["calls"], "start_time", renamed={"call_source": "source"}),
+    Reading(
+        KIND["call_legs"],
+        "start_time",
+        renamed={"call_id": "call_session_id", "is_transferred": "is_transfered"},
+        has_visitor=False,
+    ),
+    Reading(KIND["chats"], "date_time", renamed={"duration": text_seconds, "employee_rating": "employee_raiting"}),
+    Reading(KIND["offline_messages"], "date_time", renamed={"process_duration": seconds_to_process}),
+    Reading(
+        KIND["goals"],
+        "date_time",
+        key="communication_id",
+        renamed={"goal_id": "id", "goal_type": "type", "goal_source": "source"},
+    ),
+    Reading(
+        KIND["visitor_sessions"],
+        "date_time",
+        renamed={
+            "communications_count": lambda row: len(items(row["communications"])),
+            "browser_name": "visitor_browser_name",
+            "os_name": "visitor_os_name",
+            "screen": "visitor_screen",
+            "language": "visitor_language",
+        },
+    ),
+)
+
+
+def raw_rows(reading: Reading, world: World, account: Account, days: tuple[date, date]) -> list[Row]:
+    """What the sandbox's account has in the report, as raw rows."""
+    first_day, last_day = days
+    rows = world.rows(f"get.{reading.kind.report}", f"{first_day} 00:00:00", f"{last_day} 23:59:59")
+    return [
+        {"account_id": account.account_id, "customer_user_id": 0, "loaded_at": LOADED}
+        | {name: typed(reading.raw.columns[name], value) for name, value in row.items()}
+        | {"event_date": date.fromisoformat(row[reading.time_column][:10])}
+        for row in rows
+    ]
+
+
+def typed(column: Column[Any], value: Any) -> Any:
+    """A value of JSON as the column of raw holds it."""
+    if value is None or isinstance(column.type, JSON):
+        return value
+    if isinstance(column.type, DateTime):
+        return datetime.fromisoformat(value)
+    if isinstance(column.type, Numeric):
+        return Decimal(str(value))
+    return str(value) if isinstance(column.type, Text) else value
+
+
+def made_odd(reading: Reading, row: Row, dice: random.Random) -> Row:
+    """A raw row with odd values and NULLs where raw allows them; the key, the owner and the day stay."""
+    odd: Row = {}
+    for column in reading.raw.columns:
+        if not column.nullable or column.name == "customer_user_id" or dice.random() < 0.5:
+            continue
+        if column.name in ("tags", "attributes", "employees"):
+            odd[column.name] = dice.choice(
+                {"tags": NASTY_TAGS, "attributes": NASTY_ATTRIBUTES, "employees": NASTY_EMPLOYEES}[column.name]
+            )
+        elif isinstance(column.type, JSON):
+            odd[column.name] = dice.choice((None, JSON.NULL, {}, 7, "text", [None, 1, {}]))
+        elif isinstance(column.type, DateTime):
+            odd[column.name] = None
+        elif isinstance(column.type, Boolean):
+            odd[column.name] = dice.choice((None, True, False))
+        elif isinstance(column.type, Numeric):
+            odd[column.name] = dice.choice((None, Decimal("1e20"), Decimal("NaN"), Decimal("-7.125")))
+        elif isinstance(column.type, Text):
+            odd[column.name] = dice.choice((*NASTY_TEXT, "12", "99999999999", "1.5"))
+        else:
+            odd[column.name] = dice.choice((None, 2**40, -(2**40), 0))
+    return row | odd
+
+
+def latest(reading: Reading, rows: Iterable[Row]) -> list[Row]:
+    """Of rows with one id the copy that was loaded last, on the latest day, of the highest customer."""
+    in_order = sorted(rows, key=lambda row: (row["loaded_at"], row["event_date"], row["customer_user_id"]))
+    return list({(row["account_id"], row[reading.key]): row for row in in_order}.values())
+
+
+def expect_facts_of(reading: Reading, rows: Iterable[Row]) -> dict[tuple[int, int], Row]:
+    """The facts by account and id, with the values of their dimensions instead of keys."""
+    kind = reading.kind
+    own = [column for column in kind.dimension.columns if column.name not in ("id", "account_id")]
+    measures = [column for column in kind.facts.columns if not column.foreign_keys][2:]
+    return {
+        (row["account_id"], row[reading.key]): {
+            "full_date": row[reading.time_column].replace(microsecond=0),
+            "clientid": NOT_AVAILABLE,
+            **dict.fromkeys(("country", "region", "city", "domain")),
+            **dict.fromkeys(("source", "medium", "campaign", "content", "keyword", "landing_page")),
+            "campaign_id": 0,
+            **(visitor_of(row) if reading.has_visitor else {}),
+            **{f"own_{column.name}": reading.value(row, column) for column in own},
+            **{f"measure_{column.name}": reading.value(row, column) for column in measures},
+        }
+        for row in latest(reading, rows)
+    }
+
+
+def visitor_of(raw: Row) -> Row:
+    """The values of the shared dimensions that a row of a report with visitors has."""
+    return {
+        "campaign_id": raw["campaign_id"] or 0,
+        **cut(tables.general_clientids, clientid=first_given(raw["ua_client_id"], raw["ym_client_id"], NOT_AVAILABLE)),
+        **cut(tables.general_locations, **{name: raw[f"visitor_{name}"] for name in ("country", "region", "city")}),
+        **cut(
+            tables.general_traffic,
+            **{name: raw[f"utm_{name}"] for name in ("source", "medium", "campaign", "content")},
+            keyword=raw["utm_term"],
+            landing_page=raw["entrance_page"],
+        ),
+        **cut(tables.general_sites, domain=raw["site_domain_name"]),
+    }
+
+
+def expect_children_of(reading: Reading, rows: Iterable[Row]) -> dict[str, list[tuple[Any, ...]]]:
+    """The rows of each child table, with the account and the API's id of their owner in front."""
+    of_array: dict[str, Callable[[Row], list[tuple[Any, ...]]]] = {
+        "tags": lambda row: expect_tags(row, reading.key),
+        "attributes": lambda row: expect_attributes(row, reading.key),
+        "employees": expect_employees,
+    }
+    kind = reading.kind
+    return {
+        array: by_text(each for row in latest(reading, rows) for each in of_array[array](row))
+        for array in map(kind.array, kind.children)
+    }

@@ -113,9 +113,9 @@ def test_a_newer_database_is_refused_in_one_line(warehouse: Warehouse) -> None:
     assert not is_current(warehouse)
 
 
-def test_a_role_without_rights_gets_one_line(warehouse: Warehouse, database_url: str) -> None:
+def test_a_role_without_rights_gets_one_line(warehouse: Warehouse, warehouse_url: str) -> None:
     """Who may not create schemas is told so; who may use what an owner made needs no more rights than that."""
-    url = make_url(database_url)
+    url = make_url(warehouse_url)
     role = f"reader_{url.database}"
     with psycopg.connect(url.set(drivername="postgresql").render_as_string(False), autocommit=True) as connection:
         connection.execute(f"create role {role} login")

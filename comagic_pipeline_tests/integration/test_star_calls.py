@@ -447,6 +447,8 @@ def test_status_is_that_of_the_last_load_of_every_table(warehouse: Warehouse) ->
     warehouse.build(A_DAY)
     assert status_after("done", "star") == "ошибка"
     assert status_after("done", "chats_report") == "успешно"
+    assert status_after("failed", "goals_report") == "ошибка"
+    assert status_after("skipped", "goals_report") == "успешно"
 
 
 def test_campaigns_follow_raw_and_outlive_it(warehouse: Warehouse) -> None:

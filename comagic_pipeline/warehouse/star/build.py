@@ -125,7 +125,7 @@ class _Steps:
             **names_of_kind(kind),
             "measures": ", ".join(column.name for column in kind.facts.columns if _is_measure(column)),
             "rows": self._sql("rows"),
-            "visitor": self._sql("visitor"),
+            "visitor": self._sql("visitor").strip(),
         }
         self._temporary_tables: list[str] = []
 

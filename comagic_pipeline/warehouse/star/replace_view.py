@@ -10,6 +10,8 @@ import psycopg.errors
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from comagic_pipeline.warehouse.star.template import quoted
+
 _OURS = re.compile(r"(general|comagic|mart)_\w+: ")
 
 
@@ -25,7 +27,7 @@ def replace_view(connection: Connection, schema: str, name: str, query: str, com
     type, it is dropped first, with the views of ours that are made of it. Gives a line for people when the view was
     left as it is, since another of that name is not ours or views of other people are made of it; else None.
     """
-    view = quoted(connection, schema, name)
+    view = quoted(schema, name)
     connection.execute(text(f"create or replace temporary view candidate as {query}"))
     definition = connection.scalar(text("select pg_get_viewdef('pg_temp.candidate'::regclass)"))
     connection.execute(text("drop view pg_temp.candidate"))
@@ -34,7 +36,7 @@ def replace_view(connection: Connection, schema: str, name: str, query: str, com
         return f"{view} is not the pipeline's and was left alone: drop or rename it"
     if present is not None and (present.definition, present.comment) == (definition, comment):
         return None
-    create = text(f"create or replace view {_escaped(view)} as {query}")
+    create = text(f"create or replace view {escaped(view)} as {query}")
     try:
         with connection.begin_nested():
             connection.execute(create)
@@ -45,7 +47,7 @@ def replace_view(connection: Connection, schema: str, name: str, query: str, com
             return left
         connection.execute(create)
     literal = connection.scalar(text("select quote_literal(:comment)"), {"comment": comment})
-    connection.execute(text(f"comment on view {_escaped(view)} is {_escaped(str(literal))}"))
+    connection.execute(text(f"comment on view {escaped(view)} is {escaped(str(literal))}"))
     return None
 
 
@@ -71,21 +73,15 @@ def drop_view(connection: Connection, view: str) -> str | None:
     return None
 
 
-def quoted(connection: Connection, schema: str, name: str) -> str:
-    """The quoted name of a view or table."""
-    quote = connection.dialect.identifier_preparer.quote_identifier
-    return f"{quote(schema)}.{quote(name)}"
-
-
 def _drop(connection: Connection, view: str) -> None:
     for made_of_it in connection.execute(_made_of, {"view": view}).all():
         if _OURS.match(made_of_it.comment or ""):
             _drop(connection, made_of_it.view)
     # One of them may have been made of another and be gone.
-    connection.execute(text(f"drop view if exists {_escaped(view)}"))
+    connection.execute(text(f"drop view if exists {escaped(view)}"))
 
 
-def _escaped(sql: str) -> str:
+def escaped(sql: str) -> str:
     """SQL whose colons are no bound values."""
     return sql.replace(":", r"\:")
 

@@ -24,7 +24,12 @@ def is_filled_by(sql: str, names: Mapping[str, str]) -> bool:
 
 def names_of_schemas(schemas: Schemas) -> dict[str, str]:
     """`{raw}`, `{star}` and `{ops}`, quoted."""
-    return {place: '"' + name.replace('"', '""') + '"' for place, name in asdict(schemas).items()}
+    return {place: quoted(name) for place, name in asdict(schemas).items()}
+
+
+def quoted(*names: str) -> str:
+    """A quoted name, of its parts: schema and table. SQLAlchemy's own quoting doubles percent signs."""
+    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
 def names_of_kind(kind: Kind) -> dict[str, str]:

@@ -15,9 +15,10 @@ from sqlalchemy.schema import CreateSchema
 from comagic_pipeline.warehouse.engine import Schemas, one_line
 from comagic_pipeline.warehouse.star.kinds import KINDS
 from comagic_pipeline.warehouse.star.marts import MARTS
-from comagic_pipeline.warehouse.star.replace_view import drop_others, lock_definitions, quoted, replace_view
+from comagic_pipeline.warehouse.star.replace_view import drop_others, escaped, lock_definitions, replace_view
 from comagic_pipeline.warehouse.star.shared import general_dates
 from comagic_pipeline.warehouse.star.tables import metadata
+from comagic_pipeline.warehouse.star.template import quoted
 
 READER = "comagic_reader"
 """The role of analysts. It cannot log in: grant it to those who can."""
@@ -56,7 +57,7 @@ def create_views(connection: Connection, schemas: Schemas, prefix: str = DEFAULT
     warnings += drop_others(connection, schema, names)
     made = []
     for table, name in zip(tables, names, strict=True):
-        query = _query(connection, schemas, table)
+        query = _query(schemas, table)
         if left := replace_view(connection, schema, name, query, f"{table.name}: {table.comment}"):
             warnings.append(left)
         else:
@@ -85,15 +86,16 @@ def _prefix(table: Table, prefix: str) -> str:
     return GENERAL_PREFIX if table.name.startswith("general_") else prefix
 
 
-def _query(connection: Connection, schemas: Schemas, table: Table) -> str:
+def _query(schemas: Schemas, table: Table) -> str:
     shown = [("this", column) for column in table.columns if _is_shown(column)]
-    source = f"{quoted(connection, schemas.star, table.name)} as this"
+    source = f"{quoted(schemas.star, table.name)} as this"
     if table in {kind.facts for kind in KINDS}:
         shown = [*shown[1:], ("date", general_dates.c.simple_date)]
-        source += f" join {quoted(connection, schemas.star, general_dates.name)} as date on date.id = this.dates_id"
+        source += f" join {quoted(schemas.star, general_dates.name)} as date on date.id = this.dates_id"
     labels = unique_names(column.info["label_ru"] for _, column in shown)
-    quote = connection.dialect.identifier_preparer.quote_identifier
-    columns = [f"{alias}.{column.name} as {quote(label)}" for (alias, column), label in zip(shown, labels, strict=True)]
+    columns = [
+        f"{alias}.{column.name} as {quoted(label)}" for (alias, column), label in zip(shown, labels, strict=True)
+    ]
     return f"select {', '.join(columns)} from {source}"  # noqa: S608 - quoted names
 
 
@@ -103,16 +105,15 @@ def _is_shown(column: Column[object]) -> bool:
 
 def _let_read(connection: Connection, schema: str, names: list[str]) -> list[str]:
     """Let the reader use the schema and select from the views."""
-    quote = connection.dialect.identifier_preparer.quote_identifier
-    wanted = {"role": READER, "schema": schema, "views": [quoted(connection, schema, name) for name in names]}
+    wanted = {"role": READER, "schema": schema, "views": [quoted(schema, name) for name in names]}
     try:
         with connection.begin_nested():
             if connection.scalar(text("select to_regrole(:role)"), wanted) is None:
                 _create_role(connection)
             if not connection.scalar(text("select has_schema_privilege(:role, :schema, 'usage')"), wanted):
-                connection.execute(text(f"grant usage on schema {quote(schema)} to {READER}"))
+                connection.execute(text(f"grant usage on schema {quoted(schema)} to {READER}"))
             for view in connection.scalars(_unreadable, wanted).all():
-                connection.execute(text("grant select on " + view.replace(":", r"\:") + f" to {READER}"))
+                connection.execute(text(f"grant select on {escaped(view)} to {READER}"))
     except DBAPIError as error:
         if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
             raise
