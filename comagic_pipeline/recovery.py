@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from dagster import AssetMaterialization, DagsterInstance, DagsterRunStatus, RunsFilter
-from sqlalchemy import func, select
+from sqlalchemy import distinct, func, select
 
 from comagic_pipeline.assets.describe import asset_key
 from comagic_pipeline.config import Config
@@ -36,7 +36,7 @@ def show_loaded_days(config: Config, instance: DagsterInstance, warehouse: Wareh
     """Report the days of the load ledger that Dagster does not show as materialized.
 
     Only reports, for their days cost points; the star is built again with the next load, free of charge. Days of a run
-    that still goes on are left to it.
+    that still goes on are left to it, and so are those that an agent's source has of some of its customers only.
     """
     going_on = instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]))
     ledger = ops.loaded_days.c
@@ -45,11 +45,13 @@ def show_loaded_days(config: Config, instance: DagsterInstance, warehouse: Wareh
         for method in (method for method in REPORTS if method.table in source.chosen_tables):
             key = asset_key(source, method.table)
             shown = instance.get_materialized_partitions(key)
+            mine = (ledger.account_id == source.account_id) & (ledger.table_name == method.table)
+            customers = func.count(distinct(ledger.customer_user_id))
             loaded = (
                 select(ledger.day, *totals)
-                .where(ledger.account_id == source.account_id, ledger.table_name == method.table)
-                .where(ledger.day >= source.start_date, ledger.run_id.not_in([run.run_id for run in going_on]))
+                .where(mine, ledger.day >= source.start_date, ledger.run_id.not_in([run.run_id for run in going_on]))
                 .group_by(ledger.day)
+                .having(customers == select(customers).where(mine).scalar_subquery())
                 .order_by(ledger.day)
             )
             with warehouse.connect() as connection:

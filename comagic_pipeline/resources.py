@@ -3,6 +3,7 @@
 Secrets are looked up when a run begins; they are in no field, so no UI page and no log can show them.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from comagic_pipeline.warehouse.embedded import EmbeddedServer
 from comagic_pipeline.warehouse.engine import Schemas, Warehouse
 from comagic_pipeline.warehouse.migrations import upgrade
 from comagic_pipeline.warehouse.star.views import create_views
+
+_log = logging.getLogger(__name__)
 
 WAREHOUSE_DATABASE = "comagic"
 """The database of the embedded server that is the warehouse."""
@@ -110,14 +113,19 @@ def open_warehouse(config: Config) -> Iterator[Warehouse]:
     schemas = Schemas(**config.warehouse.schemas.model_dump())
     if config.warehouse.url is not None:
         with Warehouse(config.warehouse.url.resolve("warehouse.url"), schemas) as warehouse:
-            upgrade(warehouse, (*REPORTS, *DICTIONARIES))
+            _upgrade(warehouse)
             yield warehouse
         return
     with EmbeddedServer(embedded_folder(config)) as server:
         server.ensure_database(WAREHOUSE_DATABASE)
         with Warehouse(server.url(WAREHOUSE_DATABASE), schemas) as warehouse:
-            upgrade(warehouse, (*REPORTS, *DICTIONARIES))
+            _upgrade(warehouse)
             yield warehouse
+
+
+def _upgrade(warehouse: Warehouse) -> None:
+    for warning in upgrade(warehouse, (*REPORTS, *DICTIONARIES)):
+        _log.warning(warning)
 
 
 def make_views(config: Config, warehouse: Warehouse) -> list[str]:

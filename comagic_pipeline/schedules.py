@@ -59,4 +59,4 @@ def load_schedules(source: Source, job: UnresolvedAssetJobDefinition) -> Sequenc
             tags={RANGE_START: max(first_day, source.start_date).isoformat(), RANGE_END: last_day.isoformat()},
         )
 
-    return nightly, hourly
+    return (nightly, hourly) if of_today else (nightly,)

@@ -81,6 +81,7 @@ class CountedRows:
             if following.total is not None and pages.count_before_latest_day + following.total == answer.total:
                 yield from pages.handed_on(middle - DAY)
                 yield DaysComplete(first_day, middle - DAY, self._requests.take_points())
+                del pages  # the keys of these days, which would be held until the last day is read
                 yield from self.days(middle, last_day, following)
                 return
         yield Discarded()

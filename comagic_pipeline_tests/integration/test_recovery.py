@@ -34,9 +34,12 @@ def instance(config: Config) -> Iterator[DagsterInstance]:
         yield instance
 
 
-def load(warehouse: Warehouse, *days: int, run_id: str = "killed", account_id: int = 1) -> None:
+def load(
+    warehouse: Warehouse, *days: int, run_id: str = "killed", account_id: int = 1, customer_user_id: int = 0
+) -> None:
     """Write days of January into the ledger, as a load does; a day has as many rows as its number."""
-    values = {"account_id": account_id, "customer_user_id": 0, "table_name": "calls_report", "run_id": run_id}
+    values: dict[str, Any] = {"account_id": account_id, "customer_user_id": customer_user_id}
+    values |= {"table_name": "calls_report", "run_id": run_id}
     values |= {"points": Decimal("0.25"), "seconds": 1.5, "loaded_at": datetime(2026, 2, 1, tzinfo=UTC)}
     with warehouse.begin() as connection:
         for day in days:
@@ -66,6 +69,14 @@ def test_days_of_a_killed_run_are_shown_once(config: Config, instance: DagsterIn
     load(warehouse, 4)
     show_loaded_days(config, instance, warehouse)
     assert shown(instance)[3:] == [("2026-01-04", 4)]
+
+
+def test_days_of_some_customers_are_not_shown(config: Config, instance: DagsterInstance, warehouse: Warehouse) -> None:
+    """Days that failed for one customer of an agent were shown as done after the next start."""
+    load(warehouse, 2, 3, customer_user_id=7)
+    load(warehouse, 3, 4, customer_user_id=8)
+    show_loaded_days(config, instance, warehouse)
+    assert shown(instance) == [("2026-01-03", 6)]
 
 
 def test_what_is_not_of_the_source_is_not_shown(

@@ -16,6 +16,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 from comagic_pipeline.config import Config, parse_config
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.partitions import daily_partitions
+from comagic_pipeline.tables import SHARED_STAR, STAR_OF_KIND
 
 
 def configured(**source: str) -> Config:
@@ -45,6 +46,15 @@ def days(request: RunRequest) -> tuple[str, str]:
     """The first and the last day that a run is asked to load."""
     tags = request.tags
     return tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]
+
+
+def test_what_runs_when() -> None:
+    """Nightly everything; hourly neither dictionaries nor reports that take a request for each site or day."""
+    tables = "[calls_report, goals_report, campaign_daily_stat, employee_stat, tags, comagic_chats_tags]"
+    assert tick(configured(tables=tables), "nightly", "2026-03-02T04:30:00+03:00").asset_selection is None
+    selection = tick(configured(tables=tables), "hourly", "2026-03-02T00:10:00+03:00").asset_selection or []
+    hourly = {"calls_report", "goals_report", "chats_report", *SHARED_STAR, *STAR_OF_KIND["chats"]}
+    assert {key.path[-1] for key in selection} == hourly
 
 
 @pytest.mark.parametrize(
