@@ -29,7 +29,8 @@ CALLS = "get.calls_report"
 FIRST, LAST = date(2025, 1, 1), date(2025, 1, 30)
 PROJECT = """
 sources:
-  - {{name: main, account_id: 1, base_url: "{url}", token: {token}, start_date: 2025-01-01}}
+  - {{name: main, account_id: 1, base_url: "{url}", token: {token}, start_date: 2025-01-01,
+     tables: [comagic_calls_facts]}}
 """
 
 
