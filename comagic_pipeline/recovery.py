@@ -2,16 +2,20 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from dagster import AssetMaterialization, DagsterInstance, DagsterRunStatus, RunsFilter
-from sqlalchemy import distinct, func, select
+from sqlalchemy import func, select
 
+from comagic_pipeline.assets.customers import user_ids
 from comagic_pipeline.assets.describe import asset_key
+from comagic_pipeline.catalog import tables
 from comagic_pipeline.config import Config
 from comagic_pipeline.resources import run_lock
 from comagic_pipeline.tables import REPORTS
 from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.engine import Warehouse
+from comagic_pipeline.warehouse.raw import stored_rows
 
 _STARTING_SECONDS = 30.0
 """A run that began so recently may not have come to take its lock."""
@@ -42,16 +46,19 @@ def show_loaded_days(config: Config, instance: DagsterInstance, warehouse: Wareh
     ledger = ops.loaded_days.c
     totals = (func.sum(ledger.rows), func.sum(ledger.points), func.sum(ledger.seconds))
     for source in config.sources:
+        with warehouse.connect() as connection:
+            customer_users = partial(stored_rows, connection, tables()["customer_users"], source.account_id, 0)
+            customers = user_ids(source, partial(customer_users, ("id", "customer_id")))
         for method in (method for method in REPORTS if method.table in source.chosen_tables):
             key = asset_key(source, method.table)
             shown = instance.get_materialized_partitions(key)
             mine = (ledger.account_id == source.account_id) & (ledger.table_name == method.table)
-            customers = func.count(distinct(ledger.customer_user_id))
             loaded = (
                 select(ledger.day, *totals)
                 .where(mine, ledger.day >= source.start_date, ledger.run_id.not_in([run.run_id for run in going_on]))
+                .where(ledger.customer_user_id.in_(customers))
                 .group_by(ledger.day)
-                .having(customers == select(customers).where(mine).scalar_subquery())
+                .having(func.count() == len(customers))
                 .order_by(ledger.day)
             )
             with warehouse.connect() as connection:

@@ -4,6 +4,7 @@ What one customer's account refuses does not stop the others.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import tzinfo
 from typing import Any
 
@@ -18,13 +19,32 @@ from comagic_pipeline.warehouse.load import Account
 from comagic_pipeline.warehouse.raw import stored_rows
 
 
+def user_ids(source: Source, customer_users: Callable[[], Sequence[Mapping[str, Any]]]) -> Sequence[int]:
+    """The users on whose behalf a source asks, one for each customer; 0 for an account that is nobody's agent.
+
+    `customer_users` gives id and customer_id of the agent's list; called only where the config names nobody.
+    """
+    if source.user_ids is None:
+        return [0]
+    if source.user_ids != "all":
+        return source.user_ids
+    # Several users may belong to a customer and see the same rows.
+    of_customer: dict[int, int] = {}
+    for row in customer_users():
+        of_customer[row["customer_id"]] = min(row["id"], of_customer.get(row["customer_id"], row["id"]))
+    return sorted(of_customer.values())
+
+
 class Customers:
     """The customers for whom a source asks a method; one, without a number, for an account that is nobody's agent."""
 
     def __init__(self, source: Source, method: Method, client: Client, warehouse: Warehouse, entry: Entry) -> None:
         self._source, self._client, self._warehouse, self._entry = source, client, warehouse, entry
-        user_ids = [0] if method.group == "agent" else self._user_ids()
-        self.accounts = [Account(source.account_id, user_id) for user_id in user_ids]
+        agent = Account(source.account_id)
+        self.accounts = [agent]
+        if method.group != "agent":
+            ids = user_ids(source, lambda: self._rows(tables()["customer_users"], agent, ("id", "customer_id")))
+            self.accounts = [replace(agent, customer_user_id=user_id) for user_id in ids]
 
     def load_each(self, load: Callable[[Account, Mapping[str, Any]], None], skip: Callable[[], None]) -> None:
         """Call `load` with each account and the parameters of its requests, and `skip` for one that may not be loaded.
@@ -41,6 +61,7 @@ class Customers:
                 skipped.append(self._said(account, error))
                 skip()
             except DayPointsSpentError:
+                self._entry.warnings += [*skipped, *map(str, failed)]
                 raise
             except ComagicError as error:
                 failed.append(ComagicError(self._said(account, error)) if account.customer_user_id else error)
@@ -56,15 +77,6 @@ class Customers:
     def site_ids(self, account: Account) -> Sequence[int]:
         """The ids of the account's sites."""
         return [row["id"] for row in self._rows(tables()["sites"], account, ("id",))]
-
-    def _user_ids(self) -> Sequence[int]:
-        if self._source.user_ids is None:
-            return [0]
-        if self._source.user_ids != "all":
-            return self._source.user_ids
-        users = self._rows(tables()["customer_users"], Account(self._source.account_id), ("id", "customer_id"))
-        # Several users may belong to a customer and see the same rows.
-        return sorted({row["customer_id"]: row["id"] for row in sorted(users, key=_by_id, reverse=True)}.values())
 
     def _rows(self, method: Method, account: Account, columns: Sequence[str]) -> list[dict[str, Any]]:
         """Columns of a dictionary: from the warehouse, where they cost no point, or from the API if it is not there."""
@@ -86,7 +98,3 @@ class Customers:
 
 def _params(account: Account) -> dict[str, Any]:
     return {"user_id": account.customer_user_id} if account.customer_user_id else {}
-
-
-def _by_id(row: Mapping[str, Any]) -> int:
-    return int(row["id"])

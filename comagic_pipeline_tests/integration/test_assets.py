@@ -307,7 +307,7 @@ def test_a_source_of_dictionaries_alone_loads_on_schedule(project: Callable[...,
     config = project(base_url=sandbox.url, token=SANDBOX_TOKEN, tables="[campaigns]")
     with open_instance(config) as instance:
         definitions = build_definitions(config)
-        schedule = definitions.get_repository_def().get_schedule_def("load_main_hourly")
+        schedule = definitions.get_repository_def().get_schedule_def("load_main_nightly")
         moment = datetime(2026, 3, 1, 12, 10, tzinfo=UTC)
         with build_schedule_context(instance, scheduled_execution_time=moment) as context:
             (request,) = schedule.evaluate_tick(context).run_requests or []

@@ -1,0 +1,44 @@
+"""Runs of a source's load job in this process, with an instance that is forgotten afterwards."""
+
+from datetime import date
+from typing import Any
+
+from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
+
+from comagic_pipeline.config import Config
+from comagic_pipeline.definitions import build_definitions
+from comagic_pipeline.schedules import RANGE_END, RANGE_START
+
+
+def run_load(
+    config: Config,
+    instance: DagsterInstance,
+    first_day: date,
+    last_day: date,
+    *tables: str,
+    source: str = "main",
+) -> ExecuteInProcessResult:
+    """Run the job of a source for days, both included, for all of its tables or some."""
+    return (
+        build_definitions(config)
+        .resolve_job_def(f"load_{source}")
+        .execute_in_process(
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            instance=instance,
+            asset_selection=[AssetKey([source, table]) for table in tables] or None,
+            tags={RANGE_START: str(first_day), RANGE_END: str(last_day)},
+            raise_on_error=False,
+        )
+    )
+
+
+def failures(result: ExecuteInProcessResult) -> list[str]:
+    """What failed steps told a person."""
+    told: list[Any] = [event.step_failure_data.user_failure_data for event in result.get_step_failure_events()]
+    return [data.description for data in told if data]
+
+
+def materialized(instance: DagsterInstance, table: str, source: str = "main") -> set[date]:
+    """The days of a table that Dagster shows as done."""
+    partitions = instance.get_materialized_partitions(AssetKey([source, table]))
+    return {date.fromisoformat(partition) for partition in partitions}
