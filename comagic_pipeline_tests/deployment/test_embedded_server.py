@@ -115,6 +115,13 @@ def query(server: EmbeddedServer, statement: str, database: str = "postgres") ->
         return cursor.fetchall() if cursor.description else []
 
 
+CLIENT_OF_TERMINAL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
+
+
 @contextlib.contextmanager
 def script(code: str, *arguments: object, python: str = sys.executable, **popen: Any) -> Iterator[Script]:
     """A Python process that runs `code` until its input ends; it is not waited for to become ready."""
@@ -309,7 +316,9 @@ def test_nothing_is_inherited_or_left(folder: Path) -> None:
 
 def test_signals_of_the_terminal_do_not_reach_the_server(folder: Path) -> None:
     """Ctrl-C and a closed terminal end the clients there; the server goes on for the others."""
-    with EmbeddedServer(folder), script(CLIENT, folder, start_new_session=True) as client:
+    # Under nohup, and in the background of a shell, signals are ignored by all that is started.
+    client_of_terminal = CLIENT_OF_TERMINAL + CLIENT
+    with EmbeddedServer(folder), script(client_of_terminal, folder, start_new_session=True) as client:
         pid = postmaster(folder)
         os.killpg(ready(client).pid, signal.SIGINT)
         os.killpg(client.pid, signal.SIGHUP)
@@ -317,7 +326,7 @@ def test_signals_of_the_terminal_do_not_reach_the_server(folder: Path) -> None:
         assert postmaster(folder) == pid
     eventually(lambda: stopped(folder))
     # Neither when they reach the one who started it.
-    with script(CLIENT, folder, start_new_session=True) as client:
+    with script(client_of_terminal, folder, start_new_session=True) as client:
         ready(client)
         with EmbeddedServer(folder):
             running = servers(folder) | watchers(folder)
