@@ -66,7 +66,8 @@ Schema `comagic_raw`; the asset is `SOURCE/TABLE` in the group `SOURCE_raw`, wit
 of an agent.
 
 A request costs a point and brings up to {_ROWS}. It spans a window, the longest period that the API takes: a window
-without rows costs a point too, and rows that change while they are read cost a few more. The source of an agent pays
+without rows costs a point too, and rows that change while they are read cost a few more. Where `campaign_daily_stat`
+comes without a count, a point or two show that its pages were the last. The source of an agent pays
 for each customer."""
 
 _DICTIONARIES = f"""\

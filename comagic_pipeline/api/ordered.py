@@ -25,6 +25,14 @@ class UnorderedError(Exception):
     """The rows do not come in the order that was asked for, or more share one second than a page holds."""
 
 
+class UncountedError(UnorderedError):
+    """The API does not count the rows of the window, so that nothing can be proven of their ranks."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__("rows are not counted")
+        self.answer = answer
+
+
 @dataclass(frozen=True)
 class _Place:
     """Where a page begins: `rank` rows lie between the moment `base`, where its window begins, and `edge`.
@@ -51,7 +59,8 @@ class _Place:
 def ordered_runs(requests: RowRequests, window: Window, max_offset: int) -> Iterator[Proven]:
     """Runs of rows in the order of time, each proven by the page that follows it.
 
-    Raises UnorderedError, IncompleteAnswerError after several tries, and what Client.call raises.
+    Raises UncountedError with the first page, UnorderedError, IncompleteAnswerError after several tries, and what
+    Client.call raises.
     """
     time_of, tries = requests.time, TRIES
     place = proven = _Place(window.start, 0, window.start)
@@ -68,6 +77,8 @@ def ordered_runs(requests: RowRequests, window: Window, max_offset: int) -> Iter
                 yield waiting
                 yield Proven.of(requests, answer.rows, window.end, answer.rejected)
                 return
+            if answer.total is None and place.base == window.start and not place.rank:
+                raise UncountedError(answer)
             rows, total = _in_order(requests, answer)
             read = place.offset + len(rows)
             overlap = sum(time_of(row) < place.edge for row in rows[:2])

@@ -14,8 +14,8 @@ from dateutil.relativedelta import relativedelta
 from comagic_pipeline.api.client import Client
 from comagic_pipeline.api.counted import CountedRows
 from comagic_pipeline.api.errors import PeriodTooLongError
-from comagic_pipeline.api.ordered import UnorderedError, ordered_runs
-from comagic_pipeline.api.requests import MAX_OFFSET, PAGE_ROWS, RowRequests
+from comagic_pipeline.api.ordered import UncountedError, UnorderedError, ordered_runs
+from comagic_pipeline.api.requests import MAX_OFFSET, PAGE_ROWS, RowRequests, UncountedPages
 from comagic_pipeline.api.rows import Row
 from comagic_pipeline.api.windows import DAY, DaysComplete, Discarded, Rows, Step, Window
 from comagic_pipeline.catalog import Method
@@ -32,7 +32,7 @@ class PeriodReader:
     """Reads periods of one report for one account; `params` go with every request (user_id, filter, ...).
 
     `zone` is the account's. `warnings` holds what a person should know though nothing failed. Pages of `page_rows` rows
-    reach as far as the offset `max_offset`.
+    reach as far as the offset `max_offset`. `uncounted` is shared by readers whose answers tell no count alike.
     """
 
     def __init__(
@@ -44,13 +44,14 @@ class PeriodReader:
         *,
         page_rows: int = PAGE_ROWS,
         max_offset: int = MAX_OFFSET,
+        uncounted: UncountedPages | None = None,
     ) -> None:
         if method.time_column is None or not method.has_period:
             raise ValueError(f"{method.name} has no period: it is a dictionary")
         self.method = method
         self._is_ordered = method.is_time_sortable
         sort = method.time_column if self._is_ordered else None
-        self._requests = RowRequests(client, method, zone, params, sort, page_rows)
+        self._requests = RowRequests(client, method, zone, params, sort, page_rows, uncounted)
         self._page_rows, self._max_offset = page_rows, max_offset
         self._time = self._requests.time
         own_limit = None if method.max_days in (None, 90) else relativedelta(days=method.max_days or 0)
@@ -110,6 +111,8 @@ class PeriodReader:
         try:
             runs = ordered_runs(self._requests, window, self._max_offset)
             yield from window.days(runs, self._requests.take_points)
+        except UncountedError as error:
+            yield from self._counted.days(window.first_day, window.last_day, error.answer)
         except UnorderedError as error:
             self.warnings.append(f"{self.method.name}: {error}; read without order from {window.day}, at more points")
             yield Discarded()

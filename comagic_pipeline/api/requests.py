@@ -29,8 +29,8 @@ class Answer:
 
     `total` is the API's count of all rows that match, None where it does not count. `counted` is the number of
     distinct rows in this answer, those that cannot be stored included. In a plain answer every row can be stored and
-    none comes twice, so that positions in `rows` are positions in the window. A full answer holds as many rows as were
-    asked for.
+    none comes twice, so that positions in `rows` are positions in the window. Behind a full answer there may be more
+    rows, where the API does not count them.
     """
 
     rows: list[Row]
@@ -46,12 +46,30 @@ class Answer:
         return self.counted == self.total or (self.total is None and not self.is_full)
 
 
+class UncountedPages:
+    """How long a page may be and still be the last, where answers tell no count.
+
+    Pages shorter than was asked for were met before the end (README, "Short pages"). A page is therefore taken for the
+    last when another at least as long was: the page behind it was empty. Share one where the answers are alike.
+    """
+
+    def __init__(self) -> None:
+        self._longest_last = self._latest = 0
+
+    def is_last(self, rows: int) -> bool:
+        """Take in the number of rows of the next page; true when no page follows it."""
+        if not rows:
+            self._longest_last = max(self._longest_last, self._latest)
+        self._latest = rows
+        return rows <= self._longest_last
+
+
 class RowRequests:
     """Asks for rows of one method for one account; `params` go with every request (user_id, filter, ...).
 
     A column that the API does not know is left out from then on, with a line in `warnings`. `points` counts
     successful requests. `label` gives a row's key as text, and `time`, for a report, the moment that a period applies
-    to. Pages have `page_rows` rows.
+    to. Pages have `page_rows` rows; `uncounted` is for reports whose answers tell no count.
     """
 
     def __init__(
@@ -62,8 +80,10 @@ class RowRequests:
         params: Mapping[str, Any] | None = None,
         sort: str | None = None,
         page_rows: int = PAGE_ROWS,
+        uncounted: UncountedPages | None = None,
     ) -> None:
         self.method = method
+        self._uncounted = uncounted or UncountedPages()
         self.warnings: list[str] = []
         self.points = self._points_told = 0
         self.page_rows = page_rows
@@ -136,8 +156,11 @@ class RowRequests:
         unstorable = sum(rejected.column is None for rejected in page.rejected)
         is_plain = not unstorable and len(distinct) == len(page.rows)
         rows = page.rows if is_plain else list(distinct.values())
+        counted = len(distinct) + unstorable
         is_full = len(page.rows) + unstorable >= self.page_rows
-        return Answer(rows, page.rejected, answer.total_items, len(distinct) + unstorable, is_plain, is_full)
+        if answer.total_items is None and self.method.has_period:
+            is_full = not self._uncounted.is_last(counted)
+        return Answer(rows, page.rejected, answer.total_items, counted, is_plain, is_full)
 
     def _leave_out(self, error: UnexpectedParameterError) -> None:
         """Ask without the columns that the API does not know; raises the error when it is not about such a column."""

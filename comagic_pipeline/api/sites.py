@@ -6,6 +6,7 @@ from typing import Any
 
 from comagic_pipeline.api.client import Client
 from comagic_pipeline.api.periods import PeriodReader
+from comagic_pipeline.api.requests import UncountedPages
 from comagic_pipeline.api.rows import Rejected, Row
 from comagic_pipeline.api.windows import DAY, DaysComplete, Discarded, Rows, Step
 from comagic_pipeline.catalog import Method
@@ -20,7 +21,10 @@ class SiteReader:
     def __init__(
         self, client: Client, method: Method, zone: tzinfo, params: Mapping[str, Any], sites: Sequence[int]
     ) -> None:
-        self._readers = [PeriodReader(client, method, zone, {**params, "site_id": site}) for site in sites]
+        uncounted = UncountedPages()
+        self._readers = [
+            PeriodReader(client, method, zone, {**params, "site_id": site}, uncounted=uncounted) for site in sites
+        ]
 
     @property
     def warnings(self) -> list[str]:

@@ -106,6 +106,15 @@ def test_days_are_whole_when_all_sites_are(sandbox: Sandbox, reader: Open, metho
     assert opened.warnings == []
 
 
+def test_short_pages_of_a_bare_list(sandbox: Sandbox, reader: Callable[..., ReportReader]) -> None:
+    """A page shorter than was asked for passed for the last where the answer tells no count: the rest was lost."""
+    sandbox.settings.quirks.bare_list = None
+    for short in (7, 25, None):
+        sandbox.settings.quirks.short_pages = short
+        store = Store().take(reader(STAT).read(FIRST, LAST))
+        assert differences(store.rows, api_rows(sandbox.world, STAT, FIRST, LAST)) == []
+
+
 @pytest.mark.parametrize("longest", [None, 30])
 def test_long_periods_of_all_sites_end_together(sandbox: Sandbox, reader: Open, longest: int | None) -> None:
     """Windows are as long as the API allows, the same for every site; that they are shorter is found out once."""

@@ -133,7 +133,12 @@ def least_points(account: Account, table: str, last_day: date = LAST, page: int 
         else table == "chat_messages_report" and row["event_date"] > MONTH
         for row in rows
     )
-    return sum(ceil(count / page) for count in parts.values())
+    least = sum(ceil(count / page) for count in parts.values())
+    if table == "campaign_daily_stat" and account.sandbox.settings.quirks.bare_list is None:
+        # Nobody counts the rows of a bare list: a page longer than those before is the last if the next one is empty.
+        sizes = [parts[site["id"]] for site in account.sandbox.world.rows("get.sites")]
+        least += sum(size > max(sizes[:number], default=0) for number, size in enumerate(sizes))
+    return least
 
 
 def test_every_report_is_complete_in_all_columns_at_the_least_cost(open_account: OpenAccount) -> None:
