@@ -59,10 +59,15 @@ class Backfills:
     retry_requests: list[dict[str, Any]]
 
     def rows_per_day(self, account_id: int) -> dict[date, int]:
-        """The calls that the warehouse has of each day."""
+        """The calls that the warehouse has of each day of the year and before it."""
         query = text("select event_date, count(*) from comagic_raw.calls_report where account_id = :id group by 1")
         with self.warehouse.connect() as connection:
-            return dict(map(tuple, connection.execute(query, {"id": account_id})))
+            days = dict(map(tuple, connection.execute(query, {"id": account_id})))
+        return {day: rows for day, rows in days.items() if day <= YEAR[-1]}
+
+    def green(self, source: str, table: str) -> set[date]:
+        """The green days of the year and before it: at ten past the hour a schedule loads today beside the tests."""
+        return {day for day in self.services.green(source, table) if day <= YEAR[-1]}
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +88,11 @@ def backfills(tmp_path_factory: pytest.TempPathFactory, server: EmbeddedServer) 
             month = services.launch_backfill("torn", ASSETS, MONTH)
             year = services.launch_backfill("whole", ASSETS, YEAR)
             failed = services.finished_backfill(month)
-            green = {table: services.green("torn", table) for table in ("calls_report", *STAR_OF_CALLS)}
+            green = {table: services.green("torn", table) - {date.today()} for table in ASSETS if table != "campaigns"}
             torn.requests.clear()
             retried = services.finished_backfill(services.retry_backfill(month))
             requests = [request.params | {"method": request.method} for request in torn.requests]
+            requests = [request for request in requests if request.get("date_from", "") <= f"{YEAR[-1]} 23:59:59"]
             finished = services.finished_backfill(year)
             yield Backfills(services, warehouse, whole, torn, finished, failed, green, retried, requests)
 
@@ -104,7 +110,7 @@ def test_a_year_is_few_runs_and_365_green_days(backfills: Backfills) -> None:
     assert len(backfills.year["runs"]) <= 5
     assert counts(backfills.year) == dict.fromkeys(("calls_report", *STAR_OF_CALLS), (365, 365, 0))
     for table in ("calls_report", *STAR_OF_CALLS):
-        assert backfills.services.green("whole", table) == set(YEAR), table
+        assert backfills.green("whole", table) == set(YEAR), table
 
 
 def test_a_year_is_loaded_whole(backfills: Backfills) -> None:
@@ -148,7 +154,7 @@ def test_reexecution_asks_only_for_the_other_days(backfills: Backfills) -> None:
     assert backfills.retried["status"] == "COMPLETED_SUCCESS"
     assert set(counts(backfills.retried).values()) == {(missing, missing, 0)}
     for table in ("calls_report", *STAR_OF_CALLS):
-        assert backfills.services.green("torn", table) == set(MONTH), table
+        assert backfills.green("torn", table) == set(MONTH), table
     assert backfills.rows_per_day(2).keys() == set(MONTH)
 
 
