@@ -11,7 +11,7 @@ import signal
 import sys
 from datetime import UTC, date, datetime, timedelta
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 from rich.console import Console
@@ -19,6 +19,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from comagic_pipeline.commands.load import Summary
+    from comagic_pipeline.config import Config, Source
 
 _DATE = click.DateTime(["%Y-%m-%d"])
 
@@ -58,12 +59,16 @@ def up(host: str, port: int) -> None:
 @click.option("--from", "first_day", type=_DATE, help="First day, YYYY-MM-DD.  [default: refresh_days ago]")
 @click.option("--till", "last_day", type=_DATE, help="Last day, included.  [default: today]")
 @click.option("--table", "tables", multiple=True, help="Only this table; may be repeated.  [default: all]")
+@click.option("--missing", "only_missing", is_flag=True, help="Only the days of reports that are not loaded yet.")
+@click.option("--plan", "is_plan", is_flag=True, help="Load nothing; tell what it takes and when it is done.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def load(
     source_name: str | None,
     first_day: datetime | None,
     last_day: datetime | None,
     tables: tuple[str, ...],
+    only_missing: bool,
+    is_plan: bool,
     as_json: bool,
 ) -> None:
     """Load days of a source and build their star, as a run of the same job that the UI shows."""
@@ -82,11 +87,33 @@ def load(
     begin: date = first_day.date() if first_day else max(source.start_date, till - timedelta(days=source.refresh_days))
     console = Console(stderr=as_json)
     _warn_of_ignored_keys(config.ignored)
+    if is_plan:
+        with sandbox_api(config):
+            _plan(config, source, begin, till, tables, only_missing, as_json)
+        return
     with sandbox_api(config):
-        summary = run(config, source, begin, till, tables, console)
+        summary = run(config, source, begin, till, tables, console, only_missing=only_missing)
     if as_json:
         click.echo(json.dumps(summary.as_json(), ensure_ascii=False, default=str))
     _finish(summary, console)
+
+
+@cli.command()
+@click.option("--forget", "is_given_up", is_flag=True, help="Give them up: they stay missing until you load them.")
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+def waiting(is_given_up: bool, as_json: bool) -> None:
+    """Show the days that loads left, which go on by themselves while `up` runs."""
+    from comagic_pipeline.commands import waiting as command
+    from comagic_pipeline.config import load_config
+
+    config = load_config()
+    days = command.waiting_days(config)
+    if as_json:
+        click.echo(json.dumps(command.as_json(days), ensure_ascii=False))
+    else:
+        command.show(days, Console())
+    if is_given_up:
+        click.echo(f"{command.give_up(config)} days of tables do not wait any more", err=True)
 
 
 @cli.command()
@@ -162,6 +189,29 @@ def main() -> None:
         sys.exit(130)
 
 
+def _plan(
+    config: "Config",
+    source: "Source",
+    begin: date,
+    till: date,
+    tables: tuple[str, ...],
+    only_missing: bool,
+    as_json: bool,
+) -> None:
+    """Show what a load would take."""
+    from comagic_pipeline.api.errors import ComagicError
+    from comagic_pipeline.commands.plan import plan, show
+
+    try:
+        summary = plan(config, source, begin, till, tables, only_missing=only_missing)
+    except ComagicError as error:
+        _fail(str(error), 1)
+    if as_json:
+        click.echo(json.dumps(summary.as_json(), ensure_ascii=False))
+    else:
+        show(summary, Console())
+
+
 def _finish(summary: "Summary", console: Console) -> None:
     """Show how a load ended and leave with its exit code."""
     table = Table(
@@ -174,11 +224,14 @@ def _finish(summary: "Summary", console: Console) -> None:
     for name, why in summary.skipped.items():
         console.print(f"skipped {name}: {why}", soft_wrap=True)
     if summary.exit_code:
-        _fail(" ".join(filter(None, [summary.error, _missing(summary.missing)])), summary.exit_code)
+        _fail(" ".join(filter(None, [summary.error, _missing(summary)])), summary.exit_code)
 
 
-def _missing(days: list[date]) -> str:
-    return f"Not loaded: {len(days)} day(s), from {days[0]} to {days[-1]}; what was loaded stays." if days else ""
+def _missing(summary: "Summary") -> str:
+    if not (days := summary.missing):
+        return ""
+    mend = " They are loaded when points are there again, while `up` runs." if summary.points_spent_until else ""
+    return f"Not loaded: {len(days)} day(s), from {days[0]} to {days[-1]}; what was loaded stays.{mend}"
 
 
 def _warn_of_ignored_keys(keys: tuple[str, ...]) -> None:
@@ -190,7 +243,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     click.echo(f"Error: {message}", err=True)
     sys.exit(code)
 

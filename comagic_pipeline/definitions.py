@@ -3,16 +3,27 @@
 from collections.abc import Iterator
 from typing import Any
 
-from dagster import AssetsDefinition, Definitions, ResourceDefinition, definitions, in_process_executor
+from dagster import (
+    AssetChecksDefinition,
+    AssetsDefinition,
+    AssetSpec,
+    Definitions,
+    ResourceDefinition,
+    definitions,
+    in_process_executor,
+)
 from dagster._config.pythonic_config import ConfigurableResourceFactory
 
 from comagic_pipeline.assets.dictionaries import dictionary_asset
 from comagic_pipeline.assets.reports import report_asset
 from comagic_pipeline.assets.star import star_assets
+from comagic_pipeline.checks.all_days_loaded import all_days_loaded, reports_of
+from comagic_pipeline.checks.points_suffice import points_asset, points_suffice
 from comagic_pipeline.config import Config, Source, load_config
-from comagic_pipeline.jobs import load_job
+from comagic_pipeline.jobs import forget_job, load_job
 from comagic_pipeline.resources import DataApi, WarehouseResource
 from comagic_pipeline.schedules import load_schedules
+from comagic_pipeline.sensors import continuation_sensor
 from comagic_pipeline.tables import DICTIONARIES, REPORTS, star_of
 
 
@@ -23,8 +34,12 @@ def build_definitions(
     jobs = {source.name: load_job(source) for source in config.sources}
     return Definitions(
         assets=[asset for source in config.sources for asset in _assets(config, source)],
-        jobs=list(jobs.values()),
-        schedules=[schedule for source in config.sources for schedule in load_schedules(source, jobs[source.name])],
+        asset_checks=[check for source in config.sources for check in _checks(source)],
+        jobs=[*jobs.values(), *map(forget_job, config.sources)],
+        sensors=[continuation_sensor(config, source, jobs[source.name]) for source in config.sources],
+        schedules=[
+            schedule for source in config.sources for schedule in load_schedules(config, source, jobs[source.name])
+        ],
         resources={
             "api": DataApi(config_file=str(config.path)),
             "warehouse": WarehouseResource(config_file=str(config.path)),
@@ -35,9 +50,16 @@ def build_definitions(
     )
 
 
-def _assets(config: Config, source: Source) -> Iterator[AssetsDefinition]:
+def _checks(source: Source) -> Iterator[AssetChecksDefinition]:
+    yield points_suffice(source)
+    if reports_of(source):
+        yield all_days_loaded(source)
+
+
+def _assets(config: Config, source: Source) -> Iterator[AssetsDefinition | AssetSpec]:
     chosen = source.chosen_tables
     schemas = config.warehouse.schemas
+    yield points_asset(source, schemas)
     yield from (report_asset(source, method, schemas) for method in REPORTS if method.table in chosen)
     yield from (dictionary_asset(source, method, schemas) for method in DICTIONARIES if method.table in chosen)
     yield from (star_assets(source, kind, tables, schemas) for kind, tables in star_of(chosen).items())

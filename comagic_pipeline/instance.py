@@ -25,8 +25,8 @@ STATE_VARIABLE = "COMAGIC_STATE_FOLDER"
 INSTANCE_DATABASE = "dagster"
 PROJECT_FOLDER = Path(comagic_pipeline.__file__).parent.parent
 """The folder of dagster.yaml and workspace.yaml."""
-RUNS_PER_SOURCE = 2
-"""A long backfill leaves room for the nightly load."""
+RUNS_PER_SOURCE = 4
+"""Two of backfills, one that goes on with what others left (dagster.yaml), and always room for the nightly load."""
 
 
 @contextmanager

@@ -225,13 +225,12 @@ def _automation(definitions: Definitions) -> Iterator[str]:
         ],
     )  # fmt: skip
     sensors = [(_code(sensor.name), sensor.description) for sensor in repository.sensor_defs]
-    yield _table(("sensor", "what it does"), sensors) if sensors else "There are no sensors yet."
+    yield _table(("sensor", "what it does"), sensors)
     checks = [
-        (_code(spec.asset_key.to_user_string()), _code(spec.name), spec.description)
-        for check in repository.asset_checks_defs_by_key.values()
-        for spec in check.check_specs
+        (_code(key.asset_key.to_user_string()), _code(key.name), check.get_spec_for_check_key(key).description)
+        for key, check in sorted(repository.asset_checks_defs_by_key.items())
     ]
-    yield _table(("asset", "check", "what it tells"), checks) if checks else "There are no asset checks yet."
+    yield _table(("asset", "check", "what it tells"), checks)
 
 
 def _settings() -> Iterator[str]:

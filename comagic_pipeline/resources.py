@@ -5,15 +5,18 @@ Secrets are looked up when a run begins; they are in no field, so no UI page and
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
-from dagster import ConfigurableResource, InitResourceContext
+from dagster import ConfigurableResource, DagsterRun, InitResourceContext
 from pydantic import PrivateAttr
 
-from comagic_pipeline.api.client import ATTEMPTS, Client, Credentials, Login, Token
-from comagic_pipeline.api.quota import Quota
+from comagic_pipeline.api.client import ATTEMPTS, Client, Login, Token
+from comagic_pipeline.api.quota import Clock, Quota, Sleep, utc_now
+from comagic_pipeline.asked import note_what_is_asked, period_of, reserve_of, tables_of
 from comagic_pipeline.config import (
     SANDBOX,
     SANDBOX_PORT,
@@ -23,7 +26,9 @@ from comagic_pipeline.config import (
     Source,
     load_config,
 )
+from comagic_pipeline.plan import done_on, known_volumes, plan_load
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN
+from comagic_pipeline.shared_quota import SharedBook, key_id, known_points
 from comagic_pipeline.tables import DICTIONARIES, REPORTS
 from comagic_pipeline.warehouse.embedded import EmbeddedServer
 from comagic_pipeline.warehouse.engine import Schemas, Warehouse
@@ -42,12 +47,14 @@ class DataApi(ConfigurableResource[None]):
     config_file: str
 
     @contextmanager
-    def client(self, source_name: str, reserve: int) -> Iterator[Client]:
-        """A client of one source that leaves `reserve` of the day's points untouched.
+    def client(self, source_name: str, reserve: int, warehouse: Warehouse, run_id: str) -> Iterator[Client]:
+        """A client of one source for a run; it leaves `reserve` of the day's points untouched.
 
-        Raises ConfigError when a variable that the source needs is not set.
+        Its points are in the book that the warehouse keeps. Raises ConfigError when a variable that the source needs
+        is not set.
         """
-        with open_client(load_config(Path(self.config_file)).source(source_name), reserve) as client:
+        source = load_config(Path(self.config_file)).source(source_name)
+        with open_client(source, warehouse, run_id=run_id, reserve=reserve) as client:
             yield client
 
 
@@ -60,10 +67,16 @@ class WarehouseResource(ConfigurableResource["WarehouseResource"]):
     @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator["WarehouseResource"]:
         """Open for the time of a run; starts the embedded server where the config names no URL."""
+        config = load_config(Path(self.config_file))
         with (
-            open_warehouse(load_config(Path(self.config_file))) as self._warehouse,
+            open_warehouse(config) as self._warehouse,
             self._warehouse.holding(run_lock(context.run.run_id if context.run else "")),
         ):
+            if context.run:
+                note_what_is_asked(config, context.run, self._warehouse, utc_now())
+                tags = plan_tags(config, context.run, self._warehouse, utc_now())
+                if tags and context.instance:
+                    context.instance.add_run_tags(context.run.run_id, tags)
             yield self
 
     def get(self) -> Warehouse:
@@ -77,9 +90,55 @@ def run_lock(run_id: str) -> str:
     return f"run {run_id}"
 
 
-def open_client(source: Source, reserve: int = 0, attempts: int = ATTEMPTS) -> Client:
-    """A client of the source; raises ConfigError when a variable that it needs is not set."""
-    return Client(api_url(source), _credentials(source), Quota(reserve=reserve), attempts=attempts)
+def open_client(
+    source: Source,
+    warehouse: Warehouse | None = None,
+    *,
+    run_id: str = "",
+    reserve: int = 0,
+    attempts: int = ATTEMPTS,
+    insists: bool = False,
+    clock: Clock = utc_now,
+    sleep: Sleep = time.sleep,
+) -> Client:
+    """A client of the source; raises ConfigError when a variable that it needs is not set.
+
+    With a warehouse it shares the key's points with all who use the key, and what it spends is counted there. One that
+    `insists` asks even when the day's points are known to be spent.
+    """
+    secret = _secret(source)
+    credentials = Token(secret) if source.login is None else Login(secret, _password(source), clock)
+    book = SharedBook(warehouse, source, key_id(api_url(source), secret), run_id, clock) if warehouse else None
+    quota = Quota(reserve, clock, sleep, book, insists=insists)
+    return Client(api_url(source), credentials, quota, clock=clock, sleep=sleep, attempts=attempts)
+
+
+def plan_tags(config: Config, run: DagsterRun, warehouse: Warehouse, now: datetime) -> dict[str, str]:
+    """What the UI shows of a run over several days: the rows and points that it will take, and when it will be done.
+
+    Judged by what is loaded, without a request: empty while nothing of the source is.
+    """
+    period = period_of(run)
+    if period is None or period[0] == period[1]:
+        return {}
+    for source in config.sources:
+        if not (tables := tables_of(run, source) & {method.table for method in REPORTS}):
+            continue
+        volumes = known_volumes(warehouse, source, *period, tables)
+        plan = plan_load(source, volumes, *period, tables)
+        if not volumes.rows_a_day:
+            return {}
+        day = known_points(warehouse, source_key(source), now).allowances["day"]
+        done = done_on(plan.points, day, reserve_of(run, source), source, now)
+        least = "at least " if plan.is_least else ""
+        tags = {"comagic/expected_rows": f"{least}{plan.rows}", "comagic/expected_points": f"{least}{plan.points}"}
+        return tags | ({"comagic/expected_done": done.isoformat()} if done else {})
+    return {}
+
+
+def source_key(source: Source) -> str:
+    """The name of the source's key in the book of points; raises ConfigError as `open_client` does."""
+    return key_id(api_url(source), _secret(source))
 
 
 def api_url(source: Source) -> str:
@@ -89,19 +148,23 @@ def api_url(source: Source) -> str:
     return source.resolved_base_url()
 
 
-def _credentials(source: Source) -> Credentials:
-    place = f"sources.{source.name}"
-    if source.token is not None:
-        try:
-            return Token(source.token.resolve(f"{place}.token"))
-        except ConfigError:
-            # The sandbox's key is public: the demo needs no variable.
-            if source.base_url == SANDBOX:
-                return Token(SANDBOX_TOKEN)
-            raise
-    assert source.login is not None  # noqa: S101 - the config checked it
-    assert source.password is not None  # noqa: S101
-    return Login(source.login.resolve(f"{place}.login"), source.password.resolve(f"{place}.password"))
+def _secret(source: Source) -> str:
+    """The token, or the login: what tells keys apart."""
+    if source.token is None:
+        assert source.login is not None  # noqa: S101 - the config checked it
+        return source.login.resolve(f"sources.{source.name}.login")
+    try:
+        return source.token.resolve(f"sources.{source.name}.token")
+    except ConfigError:
+        # The sandbox's key is public: the demo needs no variable.
+        if source.base_url == SANDBOX:
+            return SANDBOX_TOKEN
+        raise
+
+
+def _password(source: Source) -> str:
+    assert source.password is not None  # noqa: S101 - the config checked it
+    return source.password.resolve(f"sources.{source.name}.password")
 
 
 @contextmanager
@@ -110,16 +173,22 @@ def open_warehouse(config: Config) -> Iterator[Warehouse]:
 
     Raises ConfigError, WarehouseError or EmbeddedServerError with the place and the mend.
     """
+    with connect_warehouse(config) as warehouse:
+        _upgrade(warehouse)
+        yield warehouse
+
+
+@contextmanager
+def connect_warehouse(config: Config) -> Iterator[Warehouse]:
+    """The warehouse as it is, for a look; raises what `open_warehouse` raises."""
     schemas = Schemas(**config.warehouse.schemas.model_dump())
     if config.warehouse.url is not None:
         with Warehouse(config.warehouse.url.resolve("warehouse.url"), schemas) as warehouse:
-            _upgrade(warehouse)
             yield warehouse
         return
     with EmbeddedServer(embedded_folder(config)) as server:
         server.ensure_database(WAREHOUSE_DATABASE)
         with Warehouse(server.url(WAREHOUSE_DATABASE), schemas) as warehouse:
-            _upgrade(warehouse)
             yield warehouse
 
 

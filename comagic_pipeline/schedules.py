@@ -4,59 +4,90 @@ Dagster's own schedule for partitioned jobs asks for a day once and never again,
 """
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime
 
-from dagster import AssetKey, DefaultScheduleStatus, RunRequest, ScheduleDefinition, ScheduleEvaluationContext, schedule
+from dagster import (
+    AssetKey,
+    DefaultScheduleStatus,
+    RunRequest,
+    ScheduleDefinition,
+    ScheduleEvaluationContext,
+    SkipReason,
+    schedule,
+)
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from sqlalchemy.exc import SQLAlchemyError
 
+from comagic_pipeline.api.quota import utc_now
+from comagic_pipeline.asked import LEAVES_POINTS, RANGE_END, RANGE_START
 from comagic_pipeline.assets.describe import asset_key
-from comagic_pipeline.config import Source
+from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.partitions import today
-from comagic_pipeline.tables import REPORTS, STAR, SUMMARIES
+from comagic_pipeline.plan import known_volumes, nightly_points, plan_load
+from comagic_pipeline.resources import connect_warehouse, embedded_folder, source_key
+from comagic_pipeline.scheduled_loads import NIGHTLY, ScheduledLoad, scheduled_loads
+from comagic_pipeline.shared_quota import known_points
+from comagic_pipeline.warehouse.embedded import EmbeddedServerError, status
+from comagic_pipeline.warehouse.engine import WarehouseError
 
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-"""Run tags that give a run its days, both included."""
+_PRIORITY = "dagster/priority"
+"""Run tag: of the runs in the queue the highest number begins first."""
 
 
-def load_schedules(source: Source, job: UnresolvedAssetJobDefinition) -> Sequence[ScheduleDefinition]:
-    """Nightly the last `refresh_days` and today with all dictionaries, hourly today, by the clock of the account."""
-    costly = {method.table for method in REPORTS if method.needs_site} | SUMMARIES
-    cheap = [method.table for method in REPORTS if method.table not in costly]
-    of_today = [asset_key(source, name) for name in (*cheap, *STAR) if name in source.chosen_tables]
+def load_schedules(config: Config, source: Source, job: UnresolvedAssetJobDefinition) -> Sequence[ScheduleDefinition]:
+    """A schedule for each scheduled load of the source, by the clock of the account."""
+    return [_schedule(config, source, job, load) for load in scheduled_loads(source)]
 
-    @schedule(
-        name=f"{job.name}_nightly",
-        job=job,
-        cron_schedule="30 4 * * *",
-        execution_timezone=source.timezone,
-        default_status=DefaultScheduleStatus.RUNNING,
-        description=f"Loads today and the {source.refresh_days} days before it again, for rows change after the fact, "
-        "and all dictionaries.",
-    )
-    def nightly(context: ScheduleEvaluationContext) -> RunRequest:
-        now = context.scheduled_execution_time
-        return _load(now, today(source, now) - timedelta(days=source.refresh_days), today(source, now))
+
+def _schedule(
+    config: Config, source: Source, job: UnresolvedAssetJobDefinition, load: ScheduledLoad
+) -> ScheduleDefinition:
+    is_nightly = load.name == NIGHTLY
 
     @schedule(
-        name=f"{job.name}_hourly",
+        name=f"{job.name}_{load.name}",
         job=job,
-        cron_schedule="10 * * * *",
+        cron_schedule=load.cron_schedule,
         execution_timezone=source.timezone,
         default_status=DefaultScheduleStatus.RUNNING,
-        description="Loads today again, but for dictionaries and for reports that take a request for each site.",
+        description=load.description,
     )
-    def hourly(context: ScheduleEvaluationContext) -> RunRequest:
+    def ask(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
         now = context.scheduled_execution_time
-        return _load(now, today(source, now), today(source, now), of_today)
-
-    def _load(
-        now: datetime, first_day: date, last_day: date, selection: Sequence[AssetKey] | None = None
-    ) -> RunRequest:
+        leaves, left = (0, None) if is_nightly else _points(config, source, load, now)
+        if left is not None and left <= leaves:
+            return SkipReason(f"{left} points are left today; the nightly load needs {leaves}")
+        first_day, last_day = load.period(source, today(source, now))
+        selection: list[AssetKey] | None = None if is_nightly else [asset_key(source, name) for name in load.tables]
         return RunRequest(
             # The moment makes the key unique: the same days are asked for again at the next tick.
             run_key=now.isoformat(),
             asset_selection=selection,
-            tags={RANGE_START: max(first_day, source.start_date).isoformat(), RANGE_END: last_day.isoformat()},
+            tags={
+                RANGE_START: first_day.isoformat(),
+                RANGE_END: last_day.isoformat(),
+                LEAVES_POINTS: str(leaves),
+                _PRIORITY: "10" if is_nightly else "5",
+            },
         )
 
-    return (nightly, hourly) if of_today else (nightly,)
+    return ask
+
+
+def _points(config: Config, source: Source, load: ScheduledLoad, now: datetime) -> tuple[int, int | None]:
+    """How many points the load must leave for the nightly one, and how many are left beside what it takes itself.
+
+    None where nobody can tell: then it is for the run to find out.
+    """
+    if config.warehouse.url is None and not status(embedded_folder(config)).running:
+        return 0, None
+    try:
+        with connect_warehouse(config) as warehouse:
+            day = today(source, now)
+            volumes = known_volumes(warehouse, source, *load.period(source, day))
+            remaining = known_points(warehouse, source_key(source), utc_now()).allowances["day"].remaining
+    except (ConfigError, WarehouseError, EmbeddedServerError, SQLAlchemyError):
+        return 0, None
+    leaves = nightly_points(source, volumes, day)
+    own = plan_load(source, volumes, *load.period(source, day), load.tables).points
+    return leaves, None if remaining is None else remaining - own

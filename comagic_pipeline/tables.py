@@ -63,7 +63,17 @@ def with_what_they_need(chosen: Iterable[str], *, is_agent: bool) -> frozenset[s
     return frozenset(found)
 
 
+def kinds_of(chosen: Collection[str]) -> list[Kind]:
+    """The kinds of facts of which a star table is chosen."""
+    return [kind for kind in KINDS if not set(chosen).isdisjoint(STAR_OF_KIND[kind.name])]
+
+
 def star_of(chosen: Collection[str]) -> dict[Kind, tuple[Table, ...]]:
     """The star tables of each chosen kind of facts; those that kinds share stand with the first."""
-    kinds = [kind for kind in KINDS if not set(chosen).isdisjoint(STAR_OF_KIND[kind.name])]
+    kinds = kinds_of(chosen)
     return {kind: kind.tables if number else (*SHARED, *kind.tables) for number, kind in enumerate(kinds)}
+
+
+def facts_of(report: str, chosen: Collection[str]) -> tuple[str, ...]:
+    """The chosen tables of facts that are made of a report."""
+    return tuple(kind.facts.name for kind in kinds_of(chosen) if kind.report == report)

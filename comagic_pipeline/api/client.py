@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -27,10 +27,12 @@ from comagic_pipeline.api.errors import (
     TransientError,
     api_error,
 )
-from comagic_pipeline.api.quota import UNKNOWN_MINUTE_RESET, Clock, Limits, Quota, Sleep, utc_now
+from comagic_pipeline.api.quota import SPANS, Clock, Limits, Quota, Sleep, Span, Told, utc_now
 
 ATTEMPTS = 7
 """How often one call is tried while its errors are transient: with the pauses below that is about a minute."""
+_MINUTE_REFUSALS = 60
+"""How often in a row the minute's limit may refuse a call, each time after it was waited out: about an hour."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
 _TIMEOUT = httpx.Timeout(60.0, connect=15.0)  # seconds for each read of the socket
 _LONGEST_ANSWER = timedelta(minutes=10)  # a server that dribbles bytes keeps every single read short
@@ -164,7 +166,7 @@ class Client:
         when the day's points are down to the reserve.
         """
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type((TransientError, MinutePointsSpentError)),
+            retry=tenacity.retry_if_exception_type(TransientError),
             stop=tenacity.stop_after_attempt(self._attempts),
             wait=self._pause,
             sleep=self._sleep,
@@ -178,26 +180,34 @@ class Client:
             return retrying(self._authorised, method, dict(params or {}))
 
     def _authorised(self, method: str, params: dict[str, Any]) -> Answer:
-        self.quota.take()
-        key = self._credentials.key(self)
-        return self.send(method, {"access_token": key, **params}, key)
+        refusals = 0
+        while True:
+            try:
+                key = self._credentials.key(self)
+                return self.send(method, {"access_token": key, **params}, key)
+            except MinutePointsSpentError:
+                # The quota has heard of it too: it waits before the next request.
+                refusals += 1
+                if refusals == _MINUTE_REFUSALS:
+                    raise
 
     def send(self, method: str, params: Mapping[str, Any], secret: str) -> Answer:
         """Send one request, once, with `params` as they are; `secret` is masked in whatever goes wrong."""
         self.hide(secret)
         request_id = uuid.uuid4().hex
         body = msgspec.json.encode({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
-        try:
-            return self._read(method, request_id, *self._post(method, body))
-        except httpx.TimeoutException as error:
-            raise TransientError(f"{method}: no answer from {self.base_url} in time ({_kind(error)})") from error
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise PermanentError(f"{method}: base_url {self.base_url} is not an http(s) URL: {error}") from error
-        except httpx.TransportError as error:
-            said = self._masked(str(error)) or _kind(error)
-            raise TransientError(f"{method}: cannot reach {self.base_url}: {said}") from error
-        except (httpx.DecodingError, UnicodeDecodeError) as error:
-            raise TransientError(f"{method}: the body of the answer is broken ({_kind(error)})") from error
+        with self.quota.request(method) as told:
+            try:
+                return self._read(method, request_id, told, *self._post(method, body))
+            except httpx.TimeoutException as error:
+                raise TransientError(f"{method}: no answer from {self.base_url} in time ({_kind(error)})") from error
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                raise PermanentError(f"{method}: base_url {self.base_url} is not an http(s) URL: {error}") from error
+            except httpx.TransportError as error:
+                said = self._masked(str(error)) or _kind(error)
+                raise TransientError(f"{method}: cannot reach {self.base_url}: {said}") from error
+            except (httpx.DecodingError, UnicodeDecodeError) as error:
+                raise TransientError(f"{method}: the body of the answer is broken ({_kind(error)})") from error
 
     def _post(self, method: str, body: bytes) -> tuple[httpx.Response, bytearray]:
         # One growing buffer: httpx's own reading keeps 4-5 times the memory of a page.
@@ -212,7 +222,7 @@ class Client:
         utf8.decode(b"", final=True)
         return response, content
 
-    def _read(self, method: str, request_id: str, response: httpx.Response, content: bytearray) -> Answer:
+    def _read(self, method: str, request_id: str, told: Told, response: httpx.Response, content: bytearray) -> Answer:
         try:
             envelope = _decode_envelope(_repaired(content))
         except msgspec.MsgspecError as error:
@@ -222,7 +232,7 @@ class Client:
         if envelope.id is not None and str(envelope.id) != request_id:
             raise TransientError(f"{method}: the answer belongs to another request")
         if envelope.error is not None:
-            raise self._refused(method, envelope.error)
+            raise self._refused(method, envelope.error, told)
         self._check_status(method, response)
         match envelope.result:
             case None:
@@ -232,11 +242,10 @@ class Client:
             case _Result() as result:
                 data, metadata = result.data, result.metadata or result.meta_data
         metadata = metadata if isinstance(metadata, dict) else {}
-        limits = Limits.parse(metadata.get("limits"))
-        self.quota.update(limits, charged=True)
+        told.limits, told.charged = Limits.parse(metadata.get("limits")), True
         total = metadata.get("total_items")
         try:
-            return Answer(data, None if total is None else int(total), limits)
+            return Answer(data, None if total is None else int(total), told.limits)
         except (TypeError, ValueError, OverflowError) as error:
             raise TransientError(f"{method}: total_items is not a number") from error
 
@@ -248,23 +257,25 @@ class Client:
         if status != httpx.codes.OK:
             raise PermanentError(f"{method}: {self.base_url} answers HTTP {status}; check base_url in the config")
 
-    def _refused(self, method: str, error: "_Error") -> Exception:
+    def _refused(self, method: str, error: "_Error", told: Told) -> Exception:
         """The exception for the error block of an answer."""
         data = error.data if isinstance(error.data, dict) else {}
         mnemonic = data.get("mnemonic")
         metadata = data.get("metadata")
-        limits = Limits.parse(metadata.get("limits") if isinstance(metadata, dict) else None)
-        self.quota.update(limits, charged=False)
+        told.limits = Limits.parse(metadata.get("limits") if isinstance(metadata, dict) else None)
         message = self._masked(str(error.message))
         code = error.code if isinstance(error.code, int) else None
         if mnemonic == "limit_exceeded" or (mnemonic is None and code == -32029):
             params = data.get("params")
-            kind = str(params.get("limit_type", "")) if isinstance(params, dict) else ""
-            # The numbers are surer than the words: which value limit_type has is not documented.
-            if limits.day_remaining == 0 or (limits.minute_remaining != 0 and "day" in f"{kind} {message}"):
-                return self.quota.day_spent(limits.day_reset)
-            reset = UNKNOWN_MINUTE_RESET if limits.minute_reset is None else limits.minute_reset
-            return MinutePointsSpentError(f"{method}: {message}", reset)
+            params = params if isinstance(params, dict) else {}
+            span = _exceeded(told.limits, f"{params.get('limit_type', '')} {message}")
+            highest = Limits.parse({f"{span}_limit": params.get("limit_max_value")}).of(span)[0]
+            spent = {f"{span}_limit": told.limits.of(span)[0] or highest, f"{span}_remaining": 0}
+            told.limits = replace(told.limits, **spent)
+            until = self.quota.refused_until(span, told.limits)
+            if span == "day":
+                return self.quota.day_spent(None, until)
+            return MinutePointsSpentError(f"{method}: {message}", until)
         return api_error(
             method,
             code=code,
@@ -276,8 +287,6 @@ class Client:
     def _pause(self, state: tenacity.RetryCallState) -> float:
         """Seconds before the next attempt: what the API asks for, else doubling with jitter."""
         error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, MinutePointsSpentError):
-            return max(error.reset, 1.0)
         longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (state.attempt_number - 1))
         pause: float = longest * (0.5 + self._randomness.random() / 2)
         if isinstance(error, TransientError) and error.retry_after is not None:
@@ -288,6 +297,14 @@ class Client:
         for secret in self._secrets:
             text = text.replace(secret, _MASK)
         return text
+
+
+def _exceeded(limits: Limits, words: str) -> Span:
+    """Which limit a request exceeded. The numbers are surer than the words: those of limit_type are not documented."""
+    for span in SPANS:
+        if limits.of(span)[1] == 0:
+            return span
+    return next((span for span in SPANS if span in words.lower()), "minute")
 
 
 class _Error(msgspec.Struct):

@@ -58,6 +58,9 @@ class CountedRows:
         Raises IncompleteAnswerError after several tries, and what Client.call raises.
         """
         window = Window(self._requests.time, first_day, last_day, self._page_rows)
+        if first_day == last_day:
+            answer = answer or self._requests.page_of_period(window.start, window.end)
+            self._requests.quota.require(self._further_pages(answer))
         if first_day == last_day or self._is_shuffled:
             yield from window.days(self._runs(window.start, window.end, answer), self._requests.take_points)
             return
@@ -66,6 +69,10 @@ class CountedRows:
             answer = answer or self._requests.page_of_period(window.start, window.end)
             pages.take(answer)
             is_useless = self._is_too_large(window, pages, answer)
+            if not pages.is_complete and not is_useless and (days := self._affordable_days(window, answer)) is not None:
+                if days:
+                    yield from self.days(last_day - (days - 1) * DAY, last_day)
+                self._requests.quota.require(self._further_pages(answer))
             while not is_useless and pages.may_go_on and pages.read <= self._max_offset:
                 page = fetcher.submit(self._requests.page_of_period, window.start, window.end, pages.read)
                 yield from pages.handed_on()
@@ -95,6 +102,20 @@ class CountedRows:
         edges = [first_day + days * part // parts * DAY for part in range(parts + 1)]
         for begin, end in pairwise(edges):
             yield from self.days(begin, end - DAY)
+
+    def _further_pages(self, answer: Answer) -> int:
+        """How many more pages may be needed to make complete what begins with this page."""
+        if answer.total is None or not answer.counted:
+            return 0
+        return ceil(min(answer.total, self._reach) / answer.counted) - 1
+
+    def _affordable_days(self, window: Window, answer: Answer) -> int | None:
+        """How many of the window's days, the newest, the day's points reach for; None when they reach for all."""
+        left = self._requests.quota.left()
+        if left is None or left >= self._further_pages(answer):
+            return None
+        days = (window.last_day - window.first_day).days + 1
+        return min(int(left * answer.counted * _FILLED * days / (answer.total or 1)), days - 1)
 
     def _is_too_large(self, window: Window, pages: "_Pages", answer: Answer) -> bool:
         """True when the first page shows that reading on is of no use."""

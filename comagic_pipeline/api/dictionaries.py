@@ -29,6 +29,11 @@ _LISTS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
 """The parameters of the lists that make up a dictionary, where there are several."""
 
 
+def lists_of(method: Method) -> tuple[Mapping[str, Any], ...]:
+    """The parameters of the lists that make up a dictionary: each of them costs a point at least."""
+    return _LISTS.get(method.name, ({},))
+
+
 class DictionaryReader:
     """Reads one dictionary of one account; `params` go with every request (user_id, filter, ...).
 
@@ -83,7 +88,7 @@ class DictionaryReader:
 
     def _read(self, method: Method) -> tuple[list[Row], list[Rejected]]:
         found = _Found()
-        for options in _LISTS.get(self.method.name, ({},)):
+        for options in lists_of(self.method):
             found.add(self._list(method, {**self._params, **options}))
         # A value that was odd in two lists is told once.
         return list(found.rows.values()), list(dict.fromkeys(found.rejected))

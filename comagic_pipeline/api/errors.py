@@ -10,6 +10,9 @@ from datetime import datetime
 class ComagicError(Exception):
     """The root: anything that went wrong with the Data API."""
 
+    may_pass = False
+    """True when the same may succeed later though nobody changes anything."""
+
 
 class PermanentError(ComagicError):
     """A person must change something (key, address list, account, config): no retry, all work of the source stops."""
@@ -38,21 +41,27 @@ class PeriodTooLongError(RequestRefusedError):
 class TransientError(ComagicError):
     """Network, server or a broken body: the same request may go through later. `retry_after` is in seconds."""
 
+    may_pass = True
+
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 
 
 class MinutePointsSpentError(ComagicError):
-    """The minute's points are used up; `reset` is the number of seconds until they are there again."""
+    """The minute's, or the hour's, points are used up; `until` is when they are there again (aware)."""
 
-    def __init__(self, message: str, reset: float) -> None:
+    may_pass = True
+
+    def __init__(self, message: str, until: datetime) -> None:
         super().__init__(message)
-        self.reset = reset
+        self.until = until
 
 
 class DayPointsSpentError(ComagicError):
     """The day's points are used up, or down to the reserve; `until` is when they are there again (aware)."""
+
+    may_pass = True
 
     def __init__(self, message: str, until: datetime) -> None:
         super().__init__(message)
@@ -65,6 +74,8 @@ class SessionEndedError(PermanentError):
 
 class IncompleteAnswerError(ComagicError):
     """The rows that were read do not add up to what the API says there are, try after try."""
+
+    may_pass = True
 
 
 # What a person does about it, by mnemonic; the texts end up in a one-line error.

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
+from comagic_pipeline.api.errors import DayPointsSpentError
 from comagic_pipeline.api.requests import Answer, RowRequests
 from comagic_pipeline.api.rows import Row
 from comagic_pipeline.api.windows import TRIES, Proven, Window, incomplete
@@ -72,7 +73,12 @@ def ordered_runs(requests: RowRequests, window: Window, max_offset: int) -> Iter
 
         page = fetch()
         while True:
-            answer = page.result()
+            try:
+                answer = page.result()
+            except DayPointsSpentError:
+                # Its front is proven, and the rest is of one answer: what was paid for is kept.
+                yield waiting
+                raise
             if not place.rank and answer.is_whole and (answer.total or 0) >= place.following:
                 yield waiting
                 yield Proven.of(requests, answer.rows, window.end, answer.rejected)

@@ -6,7 +6,7 @@ are stored when they are proven: exactly as many were read as the API counts. Wh
 """
 
 from collections.abc import Generator, Iterator, Mapping
-from datetime import date, datetime, time, tzinfo
+from datetime import date, datetime, tzinfo
 from typing import Any
 
 from dateutil.relativedelta import relativedelta
@@ -17,13 +17,21 @@ from comagic_pipeline.api.errors import PeriodTooLongError
 from comagic_pipeline.api.ordered import UncountedError, UnorderedError, ordered_runs
 from comagic_pipeline.api.requests import MAX_OFFSET, PAGE_ROWS, RowRequests, UncountedPages
 from comagic_pipeline.api.rows import Row
-from comagic_pipeline.api.windows import DAY, DaysComplete, Discarded, Rows, Step, Window
+from comagic_pipeline.api.windows import (
+    DAY,
+    LONGEST_PERIOD,
+    DaysComplete,
+    Discarded,
+    Rows,
+    Step,
+    Window,
+    longest_until,
+)
 from comagic_pipeline.catalog import Method
 
-_GENERAL_LIMIT = relativedelta(months=3)
 _PERIOD_LIMITS: tuple[relativedelta, ...] = (
     # The documentation gives 3 months in one place and 90 days in another. A refusal is free: begin with the longest.
-    _GENERAL_LIMIT,
+    LONGEST_PERIOD,
     *(relativedelta(days=days) for days in (90, 89, 60, 30, 14, 7, 3, 1)),
 )
 
@@ -54,9 +62,10 @@ class PeriodReader:
         self._requests = RowRequests(client, method, zone, params, sort, page_rows, uncounted)
         self._page_rows, self._max_offset = page_rows, max_offset
         self._time = self._requests.time
-        own_limit = None if method.max_days in (None, 90) else relativedelta(days=method.max_days or 0)
-        self._limits = [own_limit] if own_limit else []
-        self._limits += [limit for limit in _PERIOD_LIMITS if own_limit is None or _shorter(limit, own_limit)]
+        longest = _longest(method)
+        is_own = longest != LONGEST_PERIOD
+        self._limits = [longest] if is_own else []
+        self._limits += [limit for limit in _PERIOD_LIMITS if not is_own or _shorter(limit, longest)]
         self._counted = CountedRows(self._requests, max_offset)
 
     @property
@@ -74,29 +83,30 @@ class PeriodReader:
         return self._time(row).date()
 
     def read(self, first_day: date, last_day: date) -> Iterator[Step]:
-        """Read all rows of these days, both included.
+        """Read all rows of these days, both included, window by window, the newest first.
 
-        Yields Rows and DaysComplete; the runs of days follow each other and make up the period. Days that changed
-        while the period was read come once more at the end. Discarded takes back Rows whose days are not complete. The
-        next page is fetched while the caller works.
+        Yields Rows and DaysComplete; the runs of days make up the period. Days that changed while their window was read
+        come once more at its end. Discarded takes back Rows whose days are not complete. The next page is fetched while
+        the caller works.
         Raises IncompleteAnswerError with both numbers when rows do not add up after several tries, and what
-        Client.call raises; days that were complete before stay so.
+        Client.call raises; days that were complete before stay so. Reports without order, of which only whole windows
+        are complete, do not begin what the day's points do not reach for: DayPointsSpentError.
         """
         while first_day <= last_day:
-            first_day = DAY + (yield from self.read_window(first_day, last_day))
+            last_day = (yield from self.read_window(first_day, last_day)) - DAY
 
     def read_window(self, first_day: date, last_day: date) -> Generator[Step, None, date]:
-        """Read as `read` does, but no further than the longest window that the API allows; returns its last day."""
+        """Read as `read` does, but only the newest window, as long as the API allows; returns its first day."""
         while True:
-            end_day = min(last_day, (datetime.combine(first_day, time()) + self._limits[0]).date() - DAY)
+            start_day = max(first_day, longest_until(last_day, self._limits[0]))
             try:
-                yield from self._window(first_day, end_day)
+                yield from self._window(start_day, last_day)
             except PeriodTooLongError:
                 if len(self._limits) == 1:
                     raise
                 del self._limits[0]
             else:
-                return end_day
+                return start_day
 
     def _window(self, first_day: date, last_day: date) -> Iterator[Step]:
         window = Window(self._time, first_day, last_day, self._page_rows)
@@ -140,6 +150,21 @@ class PeriodReader:
             yield from self._compare(window, middle + DAY, last_day)
         else:
             yield from self._rows_of(part)
+
+
+def longest_windows(method: Method, first_day: date, last_day: date) -> Iterator[tuple[date, date]]:
+    """The windows that a report of these days, both included, takes at least: the newest first, as they are read."""
+    while first_day <= last_day:
+        start_day = max(first_day, longest_until(last_day, _longest(method)))
+        yield start_day, last_day
+        last_day = start_day - DAY
+
+
+def _longest(method: Method) -> relativedelta:
+    """The longest window that the documentation gives a report."""
+    if method.time_column is None:
+        return relativedelta(days=1)  # its rows sum up the window
+    return LONGEST_PERIOD if method.max_days in (None, 90) else relativedelta(days=method.max_days or 0)
 
 
 def _shorter(limit: relativedelta, other: relativedelta) -> bool:

@@ -1,24 +1,38 @@
-"""The points of an account: how many are left, when to wait, when to stop.
+"""The points of a key: how many are left, when to wait, when to stop. All who use the key keep one book of them.
 
-A successful request costs one point; every answer tells what is left (protocol.json, "limits"). The server's own
-numbers are the truth that all processes with the same key share; this module only acts on the latest of them.
+A successful request costs one point; every answer may tell what is left (protocol.json, "limits"). What the API said
+last is the truth; requests that are under way may each have cost a point of which no answer has told yet. The book is
+kept where all processes see it (`Book`); what follows from it is decided here.
 """
 
+import secrets
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from comagic_pipeline.api.errors import DayPointsSpentError
 
 Clock = Callable[[], datetime]
 Sleep = Callable[[float], None]
+Span = Literal["day", "hour", "minute"]
 
-# Used where the API does not say when a limit starts anew (protocol.json: "60 s if unknown").
-UNKNOWN_MINUTE_RESET = 60.0
-UNKNOWN_DAY_RESET = 3600.0
+SPANS: dict[Span, timedelta] = {
+    "day": timedelta(hours=1),
+    "hour": timedelta(minutes=10),
+    "minute": timedelta(minutes=1),
+}
+"""The spans of time that have a limit, longest first, and after which time to ask again where no reset is told: a
+refused request is free. protocol.json: "60 s if unknown"; an hour's limit was seen in samples of newer methods."""
+_ROUNDING = timedelta(seconds=1)
+"""Seconds to the reset come as a whole number, and nobody says whether it was rounded up or down."""
+_LOST_AFTER = timedelta(minutes=2)
+"""A request without an answer for so long is that of a process that died, or its loss is only a refusal."""
+_UNDER_WAY_PAUSE = 0.2
+"""Seconds until the next look whether requests under way have left a point."""
 
 
 def utc_now() -> datetime:
@@ -36,6 +50,9 @@ class Limits:
     minute_limit: int | None = None
     minute_remaining: int | None = None
     minute_reset: int | None = None
+    hour_limit: int | None = None
+    hour_remaining: int | None = None
+    hour_reset: int | None = None
 
     @classmethod
     def parse(cls, block: Any) -> "Limits":
@@ -43,6 +60,11 @@ class Limits:
         if not isinstance(block, dict):
             return cls()
         return cls(**{name: _whole(block.get(name)) for name in cls.__dataclass_fields__})
+
+    def of(self, span: Span) -> tuple[int | None, int | None, int | None]:
+        """Limit, remaining and reset of a span."""
+        limit, remaining, reset = (getattr(self, f"{span}_{name}") for name in ("limit", "remaining", "reset"))
+        return limit, remaining, reset
 
 
 def _whole(value: Any) -> int | None:
@@ -52,61 +74,230 @@ def _whole(value: Any) -> int | None:
         return None
 
 
-class Quota:
-    """Keeps one key within its limits: `take` before each request, `update` after each answer.
+@dataclass
+class Allowance:
+    """The points of a span of time: allowed, left, when it starts anew and when it did (aware). None: not told."""
 
-    `reserve` is the number of the day's points that must be left untouched. `clock` gives aware datetimes, `sleep`
-    takes seconds. Safe to use from several threads.
+    limit: int | None = None
+    remaining: int | None = None
+    resets_at: datetime | None = None
+    began_at: datetime | None = None
+
+    def renew(self, now: datetime) -> None:
+        """Forget what was spent when the span is over."""
+        if self.resets_at is not None and now >= self.resets_at:
+            self.remaining, self.resets_at, self.began_at = self.limit, None, self.resets_at
+
+    def learn(self, span: Span, limits: Limits, request: "Request", overlap: int, now: datetime) -> None:
+        """Take in what the answer to a request told, beside which `overlap` others were answered or are under way."""
+        limit, remaining, reset = limits.of(span)
+        if reset is not None and self.began_at and request.sent_at + timedelta(seconds=reset) <= self.began_at:
+            return  # it is about the span before, though it came in this one
+        if remaining is not None:
+            # Answers overtake each other: one that tells of a few points more may only be late. One that tells of many
+            # more, or of another limit, says that points were bought or the span has started anew.
+            is_late = self.remaining is not None and self.remaining < remaining <= self.remaining + overlap
+            if not is_late or limit not in (None, self.limit):
+                self.remaining = remaining
+            if reset is not None:
+                self.resets_at = now + timedelta(seconds=max(reset, 0)) + _ROUNDING
+            elif self.resets_at is None or self.resets_at <= now:
+                self.resets_at = now + SPANS[span]
+        if limit is not None:
+            self.limit = limit
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request under way; `answers` is how many the book knew when it was sent."""
+
+    method: str
+    sent_at: datetime
+    answers: int
+
+
+@dataclass
+class Known:
+    """A page of the book: what is known of a key's points, and the requests under way by their ticket.
+
+    `spent` are the methods of the requests that were charged since the page was opened.
     """
 
-    def __init__(self, reserve: int = 0, clock: Clock = utc_now, sleep: Sleep = time.sleep) -> None:
+    allowances: dict[Span, Allowance] = field(default_factory=lambda: {span: Allowance() for span in SPANS})
+    answers: int = 0
+    told_at: datetime | None = None
+    under_way: dict[str, Request] = field(default_factory=dict)
+    spent: list[str] = field(default_factory=list)
+
+    def renew(self, now: datetime) -> None:
+        """Forget what time has settled: spans that are over, requests whose process died."""
+        for allowance in self.allowances.values():
+            allowance.renew(now)
+        lost = [ticket for ticket, request in self.under_way.items() if now - request.sent_at > _LOST_AFTER]
+        for ticket in lost:
+            del self.under_way[ticket]
+
+
+class Book(Protocol):
+    """Where what is known of a key's points is kept."""
+
+    def open(self) -> AbstractContextManager[Known]:
+        """The page of the key, for nobody else while the block lasts; what is changed in it is kept."""
+
+
+class ProcessBook:
+    """A book for one process, which ends with it."""
+
+    def __init__(self) -> None:
+        self._known = Known()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def open(self) -> Iterator[Known]:
+        """The only page."""
+        with self._lock:
+            yield self._known
+            self._known.spent.clear()
+
+
+@dataclass
+class Told:
+    """What came of a request: filled in while it goes on."""
+
+    limits: Limits = Limits()
+    charged: bool = False
+
+
+class Quota:
+    """Keeps a key within its limits: every request is made in a `request` block.
+
+    `reserve` is the number of the day's points that must be left untouched. `clock` gives aware datetimes, `sleep`
+    takes seconds. Safe to use from several threads, and, with a shared book, processes. `points_spent` is the number of
+    points that its own requests cost. One that `insists` asks though the day's points are known to be spent: they may
+    have been bought since, and a refused request is free.
+    """
+
+    def __init__(
+        self,
+        reserve: int = 0,
+        clock: Clock = utc_now,
+        sleep: Sleep = time.sleep,
+        book: Book | None = None,
+        *,
+        insists: bool = False,
+    ) -> None:
         self.reserve = reserve
+        self._insists = insists
         self._clock = clock
         self._sleep = sleep
-        self._lock = threading.Lock()
-        self._limits = Limits()
-        self._seen_at = clock()
+        self._book = book or ProcessBook()
         self.points_spent = 0
 
-    @property
-    def limits(self) -> Limits:
-        """The limits of the latest answer that told them."""
-        return self._limits
-
-    def take(self) -> None:
-        """Wait until the minute's limit lets a request through.
+    @contextmanager
+    def request(self, method: str) -> Iterator[Told]:
+        """Wait until the limits let a request through, and take in what came of it when the block ends.
 
         Raises DayPointsSpentError when the day's points are down to the reserve: nothing was sent then.
         """
-        limits, age = self._limits, (self._clock() - self._seen_at).total_seconds()
-        if limits.day_remaining is not None and limits.day_remaining <= self.reserve:
-            reset = UNKNOWN_DAY_RESET if limits.day_reset is None else limits.day_reset
-            if age < reset:
-                raise self.day_spent(reset - age)
-        if limits.minute_remaining is not None and limits.minute_remaining <= 0:
-            reset = UNKNOWN_MINUTE_RESET if limits.minute_reset is None else limits.minute_reset
-            self.wait(reset - age)
+        (ticket, request), told = self._take(method), Told()
+        try:
+            yield told
+        finally:
+            self._settle(ticket, request, told)
 
-    def wait(self, seconds: float) -> None:
-        """Sleep so long, if it is any time at all."""
-        if seconds > 0:
-            self._sleep(seconds)
+    def left(self) -> int | None:
+        """How many points may still be spent today, the reserve left out; None where the API does not tell."""
+        with self._opened() as known:
+            left = self._left(known)
+            return None if left is None else max(0, left)
 
-    def update(self, limits: Limits, *, charged: bool) -> None:
-        """Take in what an answer told; `charged` when it was a success and so cost a point."""
-        with self._lock:
-            self.points_spent += charged
-            if limits != Limits():
-                self._limits, self._seen_at = limits, self._clock()
+    def require(self, points: int) -> None:
+        """Raises DayPointsSpentError when fewer points than that may still be spent today.
 
-    def day_spent(self, reset: float | None) -> DayPointsSpentError:
+        For work that is worth nothing when it stops halfway: what would be spent on it is kept.
+        """
+        with self._opened() as known:
+            left = self._left(known)
+            until = known.allowances["day"].resets_at or self._clock() + SPANS["day"]
+        if left is not None and left < points:
+            raise self.day_spent(left, until, f", {points} are needed for days that cannot be loaded in parts")
+
+    def _left(self, known: Known) -> int | None:
+        day = known.allowances["day"]
+        if day.remaining is None:
+            return None
+        return day.remaining - len(known.under_way) - effective_reserve(self.reserve, day.limit)
+
+    def day_spent(self, remaining: int | None, until: datetime, why: str = "") -> DayPointsSpentError:
         """The error that says that the day's points are gone and when they come back."""
-        seconds = UNKNOWN_DAY_RESET if reset is None else reset
-        until = self._clock() + timedelta(seconds=seconds)
-        left = self._limits.day_remaining
-        kept = f", {self.reserve} are kept in reserve" if self.reserve else ""
         return DayPointsSpentError(
-            f"the day's points are spent ({left if left is not None else 'none'} left{kept}); "
-            f"they start anew at {until:%Y-%m-%d %H:%M} UTC",
+            f"the day's points are spent ({remaining or 'none'} left{why}); "
+            f"they start anew at {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC; if some were bought since, "
+            "`comagic-pipeline doctor` asks anew",
             until,
         )
+
+    def refused_until(self, span: Span, limits: Limits) -> datetime:
+        """The moment from which a request may go through again, after one was refused because of a span's limit."""
+        _, _, reset = limits.of(span)
+        return self._clock() + (SPANS[span] if reset is None else timedelta(seconds=max(reset, 0)) + _ROUNDING)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Known]:
+        with self._book.open() as known:
+            known.renew(self._clock())
+            yield known
+
+    def _take(self, method: str) -> tuple[str, Request]:
+        while True:
+            with self._opened() as known:
+                now = self._clock()
+                spent, pause = self._obstacle(known, now)
+                if not spent and not pause:
+                    ticket, request = secrets.token_hex(8), Request(method, now, known.answers)
+                    known.under_way[ticket] = request
+                    return ticket, request
+            if spent:
+                raise spent
+            self._sleep(pause)
+
+    def _obstacle(self, known: Known, now: datetime) -> tuple[DayPointsSpentError | None, float]:
+        """What keeps a request from being sent: the day's points, or seconds to wait before the next look."""
+        pause = 0.0
+        for span, allowance in known.allowances.items():
+            if allowance.remaining is None:
+                continue
+            if span == "day" and self._insists:
+                continue
+            untouched = effective_reserve(self.reserve, allowance.limit) if span == "day" else 0
+            if allowance.remaining <= untouched:
+                # Where only we count, for the API no longer tells, the end has to be guessed too.
+                allowance.resets_at = allowance.resets_at or now + SPANS[span]
+                if span == "day":
+                    kept = f", {untouched} are kept in reserve" if untouched else ""
+                    return self.day_spent(allowance.remaining, allowance.resets_at, kept), 0
+                pause = max(pause, (allowance.resets_at - now).total_seconds())
+            elif allowance.remaining - len(known.under_way) <= untouched:
+                pause = max(pause, _UNDER_WAY_PAUSE)
+        return None, pause
+
+    def _settle(self, ticket: str, request: Request, told: Told) -> None:
+        with self._opened() as known:
+            now = self._clock()
+            known.under_way.pop(ticket, None)
+            overlap = known.answers - request.answers + len(known.under_way)
+            for span, allowance in known.allowances.items():
+                if told.charged and allowance.remaining is not None and told.limits.of(span)[1] is None:
+                    allowance.remaining -= 1
+                allowance.learn(span, told.limits, request, overlap, now)
+            known.answers += 1
+            self.points_spent += told.charged
+            if told.limits != Limits():
+                known.told_at = now
+            if told.charged:
+                known.spent.append(request.method)
+
+
+def effective_reserve(reserve: int, limit: int | None) -> int:
+    """The points that are left untouched: at most half of the day's limit, for the rest of the work must go on too."""
+    return reserve if limit is None else min(reserve, limit // 2)

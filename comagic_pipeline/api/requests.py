@@ -69,7 +69,7 @@ class RowRequests:
 
     A column that the API does not know is left out from then on, with a line in `warnings`. `points` counts
     successful requests. `label` gives a row's key as text, and `time`, for a report, the moment that a period applies
-    to. Pages have `page_rows` rows; `uncounted` is for reports whose answers tell no count.
+    to. Pages have `page_rows` rows; `uncounted` is for reports whose answers tell no count. `quota` is the client's.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class RowRequests:
         self.warnings: list[str] = []
         self.points = self._points_told = 0
         self.page_rows = page_rows
+        self.quota = client.quota
         self._client = client
         self._decoder = RowDecoder(method, zone, params)
         self._fields = [column.name for column in method.columns if column.answered]

@@ -21,6 +21,7 @@ class SiteReader:
     def __init__(
         self, client: Client, method: Method, zone: tzinfo, params: Mapping[str, Any], sites: Sequence[int]
     ) -> None:
+        self._quota = client.quota
         uncounted = UncountedPages()
         self._readers = [
             PeriodReader(client, method, zone, {**params, "site_id": site}, uncounted=uncounted) for site in sites
@@ -39,24 +40,26 @@ class SiteReader:
     def read(self, first_day: date, last_day: date) -> Iterator[Step]:
         """Read all rows of these days, both included, as PeriodReader does; raises what it raises."""
         while first_day <= last_day:
-            told, end_day = self.points, last_day
+            # A day is complete with the last of its sites: fewer points would be spent in vain.
+            self._quota.require(len(self._readers))
+            told, start_day = self.points, first_day
             for number, reader in enumerate(self._readers):
                 # The first finds out how long a window may be.
                 read = reader.read if number else reader.read_window
-                rows, rejected, end_day = _gathered(reader, read(first_day, end_day))
-                yield Rows(first_day, end_day, rows, rejected)
+                rows, rejected, start_day = _gathered(reader, read(start_day, last_day))
+                yield Rows(start_day, last_day, rows, rejected)
             if not self._readers:
-                yield Rows(first_day, end_day, [], [])
-            yield DaysComplete(first_day, end_day, self.points - told)
-            first_day = end_day + DAY
+                yield Rows(start_day, last_day, [], [])
+            yield DaysComplete(start_day, last_day, self.points - told)
+            last_day = start_day - DAY
 
 
 def _gathered(reader: PeriodReader, steps: Iterator[Step]) -> tuple[list[Row], list[Rejected], date]:
-    """The rows of a site, what was rejected, and the last day; days that come again replace what they held."""
+    """The rows of a site, what was rejected, and the first day; days that come again replace what they held."""
     rows: list[Row] = []
     rejected: list[Rejected] = []
     waiting: list[Rows] = []
-    end_day = date.min
+    start_day = date.max
     for step in steps:
         match step:
             case Rows():
@@ -67,5 +70,5 @@ def _gathered(reader: PeriodReader, steps: Iterator[Step]) -> tuple[list[Row], l
                 rows = [row for row in rows if not first_day <= reader.day_of(row) <= last_day]
                 rows += [row for part in waiting for row in part.rows]
                 rejected += [value for part in waiting for value in part.rejected]
-                waiting, end_day = [], max(end_day, last_day)
-    return rows, rejected, end_day
+                waiting, start_day = [], min(start_day, first_day)
+    return rows, rejected, start_day

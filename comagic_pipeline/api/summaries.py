@@ -25,9 +25,10 @@ class SummaryReader:
         self._requests = [{**params}] if sites is None else [{**params, "site_id": site} for site in sites]
 
     def read(self, first_day: date, last_day: date) -> Iterator[Step]:
-        """Read these days, both included, day by day; raises what DictionaryReader.read raises."""
-        day = first_day
-        while day <= last_day:
+        """Read these days, both included, day by day, the newest first; raises what DictionaryReader.read raises."""
+        day = last_day
+        while day >= first_day:
+            self._client.quota.require(len(self._requests))
             told = self.points
             if not self._requests:
                 yield Rows(day, day, [], [])
@@ -42,4 +43,4 @@ class SummaryReader:
                     self.warnings += [warning for warning in reader.warnings if warning not in self.warnings]
                 yield Rows(day, day, rows, rejected)
             yield DaysComplete(day, day, self.points - told)
-            day += DAY
+            day -= DAY

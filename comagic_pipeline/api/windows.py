@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
+from dateutil.relativedelta import relativedelta
+
 from comagic_pipeline.api.errors import IncompleteAnswerError
 from comagic_pipeline.api.requests import RowRequests
 from comagic_pipeline.api.rows import Rejected, Row
@@ -16,6 +18,9 @@ TRIES = 8
 """How often the rows of a window that do not add up are read again before the error goes to a person."""
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
+
+LONGEST_PERIOD = relativedelta(months=3)
+"""The longest period of a request (protocol.json, "date_window"); some accounts may have shorter ones."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,16 @@ def rejected_of(requests: RowRequests, rows: list[Row], rejected: list[Rejected]
         return rejected
     labels = set(map(requests.label, rows))
     return [value for value in rejected if value.column is None or value.key in labels]
+
+
+def longest_until(last_day: date, limit: relativedelta = LONGEST_PERIOD) -> date:
+    """The first day of the longest period that the limit allows and that ends with this day."""
+    end = last_day + DAY
+    start = end - limit
+    # Months differ: three months before the end of May is the end of February, from which three months end earlier.
+    while start + limit < end:
+        start += DAY
+    return start
 
 
 class Window:

@@ -46,7 +46,7 @@ class Customers:
             ids = user_ids(source, lambda: self._rows(tables()["customer_users"], agent, ("id", "customer_id")))
             self.accounts = [replace(agent, customer_user_id=user_id) for user_id in ids]
 
-    def load_each(self, load: Callable[[Account, Mapping[str, Any]], None], skip: Callable[[], None]) -> None:
+    def load_each(self, load: Callable[[Account, Mapping[str, Any]], None], skip: Callable[[Account], None]) -> None:
         """Call `load` with each account and the parameters of its requests, and `skip` for one that may not be loaded.
 
         The entry of the journal is told: as skipped when no account can be loaded, else as a warning for each. Other
@@ -54,25 +54,30 @@ class Customers:
         """
         skipped: list[str] = []
         failed: list[ComagicError] = []
+        said: list[str] = []
         for account in self.accounts:
             try:
                 load(account, _params(account))
             except MethodUnavailableError as error:
                 skipped.append(self._said(account, error))
-                skip()
+                skip(account)
             except DayPointsSpentError:
-                self._entry.warnings += [*skipped, *map(str, failed)]
+                self._entry.warnings += [*skipped, *said]
                 raise
             except ComagicError as error:
-                failed.append(ComagicError(self._said(account, error)) if account.customer_user_id else error)
+                failed.append(error)
+                said.append(self._said(account, error))
         if len(skipped) == len(self.accounts):
             self._entry.skipped = skipped[0] if skipped else "the agent has no customers"
         else:
             self._entry.warnings += skipped
-        if len(failed) > 1:
-            raise ComagicError(f"{len(failed)} of {len(self.accounts)} customers failed: {'; '.join(map(str, failed))}")
-        if failed:
+        if failed and len(self.accounts) == 1 and not self.accounts[0].customer_user_id:
             raise failed[0]
+        if failed:
+            several = f"{len(failed)} of {len(self.accounts)} customers failed: " if len(failed) > 1 else ""
+            all_of_them = ComagicError(several + "; ".join(said))
+            all_of_them.may_pass = any(each.may_pass for each in failed)
+            raise all_of_them
 
     def site_ids(self, account: Account) -> Sequence[int]:
         """The ids of the account's sites."""

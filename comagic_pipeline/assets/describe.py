@@ -19,7 +19,7 @@ def asset_key(source: Source, table: str) -> AssetKey:
 
 
 def asset_spec(
-    source: Source, table: Table, layer: Literal["raw", "star"], schemas: SchemaNames, needs: Sequence[str] = ()
+    source: Source, table: Table, layer: Literal["raw", "star", "ops"], schemas: SchemaNames, needs: Sequence[str] = ()
 ) -> AssetSpec:
     """The asset of a warehouse table: described by the table's own comments; `needs` are tables of the same source."""
     columns = [

@@ -33,7 +33,7 @@ def dictionary_asset(source: Source, method: Method, schemas: SchemaNames) -> As
     ) -> MaterializeResult[None]:
         with (
             journaled(context, warehouse.get(), source, method.table) as entry,
-            api.client(source.name, reserve=0) as client,
+            api.client(source.name, 0, warehouse.get(), context.run.run_id) as client,
         ):
 
             def load(account: Account, params: Mapping[str, Any]) -> None:
@@ -46,7 +46,7 @@ def dictionary_asset(source: Source, method: Method, schemas: SchemaNames) -> As
                 replace_dictionary(warehouse.get(), method, account, rows, rejected, datetime.now(UTC))
                 entry.rows += len(rows)
 
-            Customers(source, method, client, warehouse.get(), entry).load_each(load, lambda: None)
+            Customers(source, method, client, warehouse.get(), entry).load_each(load, lambda _: None)
         metadata: dict[str, Any] = {"dagster/row_count": entry.rows, "points": entry.points}
         return MaterializeResult(metadata=metadata | ({SKIPPED: entry.skipped} if entry.skipped else {}))
 

@@ -12,11 +12,13 @@ from datetime import date
 from functools import partial
 
 from dagster import AssetExecutionContext, Failure
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from comagic_pipeline.api.errors import ComagicError, DayPointsSpentError
+from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.config import ConfigError, Source
-from comagic_pipeline.warehouse import ops
+from comagic_pipeline.warehouse import ops, waiting
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
 from comagic_pipeline.warehouse.star.accounts import set_status
 
@@ -46,12 +48,17 @@ def journaled(
     table: str,
     period: tuple[date, date] | None = None,
 ) -> Iterator[Entry]:
-    """Record the load inside the block; its expected errors become a Failure with one line for a person."""
+    """Record the load inside the block; its expected errors become a Failure with one line for a person.
+
+    Days of the period that it did not come to wait for another run, if another one may do better.
+    """
     started, entry = time.monotonic(), Entry()
 
-    def record(event: str, message: str | None = None) -> None:
+    def record(event: str, message: str | None = None, error: BaseException | None = None) -> None:
         seconds = time.monotonic() - started
         with warehouse.begin() as connection:
+            if period:
+                _settle(connection, source.account_id, table, context.run.run_id, period, error)
             if event == "skipped":
                 context.log.warning(message)
                 if ops.is_skipped(connection, source.account_id, table):
@@ -76,7 +83,7 @@ def journaled(
         message = one_line(error)
         # When it is the warehouse that failed, the journal is out of reach too.
         with suppress(WarehouseError, SQLAlchemyError):
-            record("failed", message)
+            record("failed", message, error)
         days = f" {period[0]} to {period[1]}" if period else ""
         metadata = {POINTS_SPENT_UNTIL: error.until.isoformat()} if isinstance(error, DayPointsSpentError) else {}
         # The database's own words may show a row, which is personal data: no log gets them.
@@ -85,6 +92,27 @@ def journaled(
     except BaseException as error:
         # Stopped by a person, or a mistake of ours: Dagster shows the whole of it.
         with suppress(WarehouseError, SQLAlchemyError):
-            record("failed", type(error).__name__)
+            record("failed", type(error).__name__, error)
         raise
     record("skipped" if entry.skipped else "done", entry.skipped)
+
+
+def _settle(
+    connection: Connection,
+    account_id: int,
+    table: str,
+    run_id: str,
+    period: tuple[date, date],
+    error: BaseException | None,
+) -> None:
+    """What becomes of the days that the run had to load and did not."""
+    match error:
+        case DayPointsSpentError():
+            waiting.leave_for_points(connection, account_id, table, error.until)
+        case WarehouseError() | SQLAlchemyError() | ComagicError(may_pass=True):
+            waiting.leave_for_later(connection, account_id, table, run_id, utc_now())
+        case None | Exception():
+            # Nothing is left, or it is for a person to act first.
+            waiting.forget(connection, account_id, [table], *period, run_id=run_id)
+        case _:
+            pass  # interrupted: whether by a person or by the end of the services is for others to say

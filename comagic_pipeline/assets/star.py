@@ -17,6 +17,7 @@ from comagic_pipeline.resources import WarehouseResource
 from comagic_pipeline.tables import needed_by
 from comagic_pipeline.warehouse.star.build import Account, build
 from comagic_pipeline.warehouse.star.kind import Kind
+from comagic_pipeline.warehouse.waiting import strike_off
 
 
 def star_assets(source: Source, kind: Kind, shown: Sequence[Table], schemas: SchemaNames) -> AssetsDefinition:
@@ -41,6 +42,8 @@ def star_assets(source: Source, kind: Kind, shown: Sequence[Table], schemas: Sch
             for first_day, last_day in _months(*period):
                 started = time.monotonic()
                 with warehouse.get().begin() as connection:
+                    # First: days that change while this goes on are due again.
+                    strike_off(connection, source.account_id, 0, kind.facts.name, first_day, last_day)
                     account = Account(source.account_id, source.name)
                     result = build(connection, warehouse.get().schemas, account, kind, first_day, last_day)
                 seconds = (time.monotonic() - started) / len(result.facts_per_day)

@@ -1,11 +1,13 @@
 """`doctor`: what is wrong with the set-up and how to mend it, before a load finds out."""
 
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 import msgspec
 
 from comagic_pipeline.api.errors import ComagicError, DayPointsSpentError
+from comagic_pipeline.api.quota import effective_reserve
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.instance import open_instance
 from comagic_pipeline.resources import api_url, open_client, open_warehouse
@@ -41,7 +43,7 @@ def examine(config: Config, report: Callable[[Finding], None]) -> bool:
         report_all.append(check(config))
         report(report_all[-1])
     for source in config.sources:
-        for finding in _source(source):
+        for finding in _source(config, source):
             report_all.append(finding)
             report(finding)
     return all(finding.ok for finding in report_all)
@@ -65,17 +67,22 @@ def _instance(config: Config) -> Finding:
         return Finding("instance", False, one_line(error))
 
 
-def _source(source: Source) -> list[Finding]:
+def _source(config: Config, source: Source) -> list[Finding]:
     name = f"source {source.name}"
     along = source.tables_that_come_along
     needed = f"; not chosen but needed by them: {', '.join(along)}" if along else ""
     tables = Finding(name, True, f"{len(source.chosen_tables)} tables{needed}")
-    return [tables, *_account(name, source)]
+    return [tables, *_account(config, name, source)]
 
 
-def _account(name: str, source: Source) -> list[Finding]:
+def _account(config: Config, name: str, source: Source) -> list[Finding]:
     try:
-        with open_client(source, attempts=_ATTEMPTS) as client:
+        with ExitStack() as stack:
+            warehouse = None
+            # What is wrong with the warehouse was found already.
+            with suppress(ConfigError, WarehouseError, EmbeddedServerError):
+                warehouse = stack.enter_context(open_warehouse(config))
+            client = stack.enter_context(open_client(source, warehouse, attempts=_ATTEMPTS, insists=True))
             answer = client.call("get.account")
             account = msgspec.json.decode(answer.data)
     except DayPointsSpentError as error:
@@ -92,9 +99,8 @@ def _account(name: str, source: Source) -> list[Finding]:
     limits = answer.limits
     if limits.day_remaining is not None:
         left = f"{limits.day_remaining} of {limits.day_limit} points left today"
-        enough = limits.day_remaining > source.day_points.reserve
-        mend = (
-            "" if enough else f"; backfills keep {source.day_points.reserve} in reserve and stop (day_points.reserve)"
-        )
+        reserve = effective_reserve(source.day_points.reserve, limits.day_limit)
+        enough = limits.day_remaining > reserve
+        mend = "" if enough else f"; backfills keep {reserve} in reserve and wait (day_points.reserve)"
         findings.append(Finding(name, enough, left + mend))
     return findings

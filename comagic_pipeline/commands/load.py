@@ -1,30 +1,32 @@
 """`load`: the source's job in this process, recorded in the instance, with progress and an honest end."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
 from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster._core.storage.tags import MAX_RETRIES_TAG
+from dagster._core.utils import make_new_run_id
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import distinct, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from comagic_pipeline.asked import CONTINUES, RANGE_END, RANGE_START
 from comagic_pipeline.assets.journal import POINTS_SPENT_UNTIL, SKIPPED
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.instance import open_instance
 from comagic_pipeline.partitions import today
+from comagic_pipeline.plan import missing_periods
 from comagic_pipeline.recovery import recover
 from comagic_pipeline.resources import make_views, open_client, open_warehouse
-from comagic_pipeline.schedules import RANGE_END, RANGE_START
 from comagic_pipeline.tables import REPORTS, STAR, TABLE_NAMES, star_of
 from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError
+from comagic_pipeline.warehouse.waiting import expect, forget
 
 _POLL_SECONDS = 0.5
 
@@ -86,20 +88,32 @@ def check_period(source: Source, first_day: date, last_day: date) -> None:
         raise ConfigError(f"--till {last_day} lies in the future: the last day there is, is {now} ({source.timezone})")
 
 
+def check_tables(source: Source, tables: Sequence[str]) -> None:
+    """Raises ConfigError for a table that the source does not have."""
+    for table in tables:
+        if table not in source.chosen_tables:
+            names = ", ".join(name for name in TABLE_NAMES if name in source.chosen_tables)
+            raise ConfigError(f"--table {table}: not among the tables of the source {source.name}: {names}")
+
+
 def load(
-    config: Config, source: Source, first_day: date, last_day: date, tables: Sequence[str], console: Console
+    config: Config,
+    source: Source,
+    first_day: date,
+    last_day: date,
+    tables: Sequence[str],
+    console: Console,
+    *,
+    only_missing: bool = False,
 ) -> Summary:
     """Load days of a source, both included; `tables` empty means all that the config chooses.
 
+    `only_missing` leaves out the days of reports that the ledger has.
     Raises ConfigError, WarehouseError or EmbeddedServerError before anything is touched, and KeyboardInterrupt when the
     load was told to stop: whole days that were loaded stay.
     """
     check_period(source, first_day, last_day)
-    chosen = source.chosen_tables
-    for table in tables:
-        if table not in chosen:
-            names = ", ".join(name for name in TABLE_NAMES if name in chosen)
-            raise ConfigError(f"--table {table}: not among the tables of the source {source.name}: {names}")
+    check_tables(source, tables)
     if along := [name for name in source.tables_that_come_along if name not in STAR]:
         console.print(f"loaded too, for the chosen tables need them: {', '.join(along)}")
     # So that a variable which is not set is found here.
@@ -109,14 +123,41 @@ def load(
         for warning in make_views(config, warehouse):
             console.print(f"warning: {warning}", soft_wrap=True)
         days = (last_day - first_day).days + 1
-        reports = [method.table for method in REPORTS if method.table in (tables or chosen)]
-        with _progress(console, warehouse, source, days, reports):
-            result = _run(config, instance, source, first_day, last_day, tables)
+        reports = [method.table for method in REPORTS if method.table in (tables or source.chosen_tables)]
+        run_id, tags = make_new_run_id(), {RANGE_START: first_day.isoformat(), RANGE_END: last_day.isoformat()}
+        if only_missing:
+            _expect_missing(warehouse, source, reports, first_day, last_day, run_id)
+            tags[CONTINUES] = source.name
+        try:
+            with _progress(console, warehouse, source, days, reports):
+                result = _run(config, instance, source, tables, run_id, tags)
+            _raise_interrupt(result)
+        except KeyboardInterrupt:
+            # Who stops a load does not want it to go on by itself.
+            with warehouse.begin() as connection:
+                forget(connection, source.account_id, run_id=run_id)
+            raise
         return _summary(warehouse, source, reports, first_day, last_day, result)
 
 
+def _expect_missing(
+    warehouse: Warehouse, source: Source, reports: Sequence[str], first_day: date, last_day: date, run_id: str
+) -> None:
+    """Note the days that are not loaded, so that a run that continues has them to load and no others."""
+    missing = missing_periods(warehouse, source, first_day, last_day, reports)
+    with warehouse.begin() as connection:
+        for report, parts in missing.items():
+            for begin, end in parts:
+                expect(connection, source.account_id, [report], begin, end, run_id, datetime.now(UTC))
+
+
 def _run(
-    config: Config, instance: DagsterInstance, source: Source, first_day: date, last_day: date, tables: Sequence[str]
+    config: Config,
+    instance: DagsterInstance,
+    source: Source,
+    tables: Sequence[str],
+    run_id: str,
+    tags: Mapping[str, str],
 ) -> ExecuteInProcessResult:
     # The star tables of a kind are built together.
     built = [[table.name for table in group] for group in star_of(source.chosen_tables).values()]
@@ -129,15 +170,19 @@ def _run(
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             instance=instance,
             asset_selection=[AssetKey([source.name, name]) for name in sorted(names)] or None,
-            tags={
-                RANGE_START: first_day.isoformat(),
-                RANGE_END: last_day.isoformat(),
-                # Whoever called us decides what to do after a crash, not a daemon that starts later.
-                MAX_RETRIES_TAG: "0",
-            },
+            run_id=run_id,
+            tags=dict(tags),
             raise_on_error=False,
         )
     )
+
+
+def _raise_interrupt(result: ExecuteInProcessResult) -> None:
+    """Raises KeyboardInterrupt when that ended the run: Dagster makes a failed step of it."""
+    for event in result.get_step_failure_events():
+        error = event.step_failure_data.error
+        if error and error.cls_name == DagsterExecutionInterruptedError.__name__:
+            raise KeyboardInterrupt
 
 
 @contextmanager
@@ -186,9 +231,6 @@ def _summary(
         # Later steps may fail for the same reason.
         data = failed[0].step_failure_data
         failure = data.user_failure_data
-        if data.error and data.error.cls_name == DagsterExecutionInterruptedError.__name__:
-            # Dagster makes a failed step of Ctrl-C; to whoever called us it stays what it was.
-            raise KeyboardInterrupt
         error = (failure.description if failure else None) or (data.error.message if data.error else "")
         summary.error = " ".join((error or "").split())
         for event in failed:

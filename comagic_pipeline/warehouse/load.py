@@ -5,7 +5,7 @@ as they come; nothing here knows where they come from.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -24,6 +24,7 @@ from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
 from comagic_pipeline.warehouse.history import keep_versions
 from comagic_pipeline.warehouse.raw import ensure_months, raw_table
+from comagic_pipeline.warehouse.waiting import expect, strike_off
 
 _COPY_TYPES = {
     ColumnType.INTEGER: "int8",
@@ -82,7 +83,8 @@ class Account:
 class DayLoad:
     """Replaces days of one report: `write` rows of days, then `complete` those days. Use it as a context manager.
 
-    `rows` are structs with one attribute per column of the method. `clock` gives aware datetimes.
+    `rows` are structs with one attribute per column of the method. `clock` gives aware datetimes. `facts` are the
+    tables of the star that are made of the report: their days are due with every change.
     """
 
     def __init__(
@@ -92,8 +94,10 @@ class DayLoad:
         account: Account,
         run_id: str,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        facts: Collection[str] = (),
     ) -> None:
         self._warehouse, self._method, self._account, self._run_id = warehouse, method, account, run_id
+        self._facts = facts
         self._clock = clock
         self._time = attrgetter(method.time_column) if method.time_column else None
         self._started = clock()
@@ -143,6 +147,10 @@ class DayLoad:
                 for day in loaded
             ],
         )
+        account_id, customer = self._account.account_id, self._account.customer_user_id
+        strike_off(self._connection, account_id, customer, self._method.table, first_day, last_day)
+        if self._facts:
+            expect(self._connection, account_id, self._facts, first_day, last_day, self._run_id, now)
         self._connection.commit()
         self._emptied.clear()
         self._rows_of_day.clear()

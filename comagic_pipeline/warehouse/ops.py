@@ -30,11 +30,11 @@ def _text(name: str, comment: str, *, nullable: bool = False) -> Column[Any]:
     return Column(name, Text, nullable=nullable, comment=comment)
 
 
-def _table_of_rows() -> list[Column[Any]]:
+def _table_of_rows(table_comment: str = "Raw table") -> list[Column[Any]]:
     return [
         Column("account_id", Integer, nullable=False, comment="Source, general_accounts.account_id"),
         Column("customer_user_id", BigInteger, nullable=False, comment="Customer of an agent, else 0"),
-        _text("table_name", "Raw table"),
+        _text("table_name", table_comment),
     ]
 
 
@@ -84,6 +84,68 @@ journal = Table(
     _text("message", "What a person should know", nullable=True),
     Index("journal_idx_1", "account_id", "happened_at"),
     comment="What ran, what it cost, what went wrong",
+)
+
+POINT_LIMITS = ("day", "hour", "minute")
+"""The spans of time for which the API may tell a limit of points."""
+
+key_points = Table(
+    "key_points",
+    metadata,
+    _text("key_id", "Which key: a hash of the API's address and the key"),
+    *(
+        column
+        for span in POINT_LIMITS
+        for column in (
+            Column(f"{span}_limit", Integer, comment=f"Points of the {span}; empty where the API does not tell"),
+            Column(f"{span}_remaining", Integer, comment=f"Points left of the {span}"),
+            Column(f"{span}_resets_at", DateTime(timezone=True), comment=f"When the {span} starts anew"),
+            Column(f"{span}_began_at", DateTime(timezone=True), comment=f"When the {span} last started anew"),
+        )
+    ),
+    Column("answers", BigInteger, nullable=False, comment="Answers so far: tells late ones from new ones"),
+    Column("told_at", DateTime(timezone=True), comment="When the API last told limits"),
+    PrimaryKeyConstraint("key_id", name="key_points_pkey"),
+    comment="What the API last said of a key's points, shared by all processes that use the key",
+)
+
+requests_under_way = Table(
+    "requests_under_way",
+    metadata,
+    Column("ticket", Text, primary_key=True, comment="Name of the request"),
+    _text("key_id", "Which key"),
+    _text("method", "Method that was called"),
+    _text("run_id", "Dagster run; empty for a request of a command"),
+    Column("sent_at", DateTime(timezone=True), nullable=False, comment="When"),
+    Column("answers", BigInteger, nullable=False, comment="key_points.answers at that moment"),
+    Index("requests_under_way_idx_1", "key_id"),
+    comment="Requests that were sent and not answered yet: each may cost a point that no answer has told of",
+)
+
+points_spent = Table(
+    "points_spent",
+    metadata,
+    Column("account_id", Integer, nullable=False, comment="Source, general_accounts.account_id"),
+    Column("day", Date, nullable=False, comment="Day, in the account's time zone"),
+    _text("table_name", "Raw table that was asked for, or the method where it has none"),
+    _text("run_id", "Dagster run; empty for a request of a command"),
+    Column("points", BigInteger, nullable=False, comment="Successful requests: each costs a point"),
+    PrimaryKeyConstraint("account_id", "day", "table_name", "run_id", name="points_spent_pkey"),
+    comment="Where the points went",
+)
+
+waiting_days = Table(
+    "waiting_days",
+    metadata,
+    *_table_of_rows("Raw table, or table of facts"),
+    Column("day", Date, nullable=False, comment="Day, in the account's time zone"),
+    _text("run_id", "Dagster run that has it to load, or had it and did not come so far"),
+    Column("asked_at", DateTime(timezone=True), nullable=False, comment="When it was first asked for"),
+    Column("not_before", DateTime(timezone=True), comment="When the next try may begin; empty: at once"),
+    Column("tries", Integer, nullable=False, comment="Runs that did not load one day of the table, in a row"),
+    _text("reason", "Why it waits: points, failed or interrupted; empty while a run has it", nullable=True),
+    PrimaryKeyConstraint("account_id", "customer_user_id", "table_name", "day", name="waiting_days_pkey"),
+    comment="Days that were asked for and are not loaded yet; a line goes in the transaction that loads its day",
 )
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
 
+from comagic_pipeline.asked import RANGE_END, RANGE_START
 from comagic_pipeline.config import Config
 from comagic_pipeline.definitions import build_definitions
-from comagic_pipeline.schedules import RANGE_END, RANGE_START
 
 
 def run_load(

@@ -319,12 +319,13 @@ def test_a_session_without_a_key(server: Server, connect: Connect, data: Any) ->
 
 
 def test_the_minute_limit_is_waited_out(sandbox: Sandbox, client: Client, time: Time) -> None:
-    """With a limit of two points a minute, five calls take two waits, and no request is refused."""
+    """With two points a minute, five calls take two waits until just behind the minute's end; none is refused."""
     sandbox.settings.minute_limit = 2
     for _ in range(5):
         client.call("get.account")
     assert outcomes(sandbox) == ["ok"] * 5
-    assert time.slept == [60, 60]
+    # From 12:00:00 to 12:01:01, and from there to 12:02:01: whole seconds to the end may have been rounded down.
+    assert time.slept == [61, 60]
 
 
 def test_a_refusal_for_the_minute_is_waited_out(sandbox: Sandbox, client: Client, time: Time) -> None:
@@ -333,15 +334,65 @@ def test_a_refusal_for_the_minute_is_waited_out(sandbox: Sandbox, client: Client
     time.pass_by(20)
     client.call("get.account")
     assert outcomes(sandbox) == ["limit_exceeded", "ok"]
-    assert time.slept == [40]
+    assert time.slept == [41]
 
 
-def test_a_minute_that_never_comes_back(sandbox: Sandbox, client: Client) -> None:
-    """Endless refusals end in an error, not in an endless wait."""
+def test_refusals_for_the_minute_use_up_no_attempts(sandbox: Sandbox, client: Client, time: Time) -> None:
+    """Others with the key spend every minute's points before us, more often than a failing call would be tried."""
+    refusals = 3 * ATTEMPTS
+    sandbox.faults.add(Fault(kind="error", mnemonic="limit_exceeded", window="minute", times=refusals))
+    sandbox.faults.add(*(Fault(kind="http_status") for _ in range(ATTEMPTS - 1)))
+    client.call("get.account")
+    assert outcomes(sandbox) == ["limit_exceeded"] * refusals + ["http_503"] * (ATTEMPTS - 1) + ["ok"]
+    assert time.slept[:refusals] == [61, *[60] * (refusals - 1)]
+    assert sandbox.points_spent == client.quota.points_spent == 1
+
+
+def test_a_minute_that_never_comes_back(sandbox: Sandbox, client: Client, time: Time) -> None:
+    """Endless refusals end, after about an hour, in an error that says until when, not in an endless wait."""
     sandbox.faults.add(Fault(kind="error", mnemonic="limit_exceeded", window="minute", times=1000))
-    with pytest.raises(MinutePointsSpentError):
+    with pytest.raises(MinutePointsSpentError) as caught:
         client.call("get.account")
-    assert len(outcomes(sandbox)) == ATTEMPTS
+    assert len(outcomes(sandbox)) == 60
+    assert timedelta(minutes=55) < time.now() - NOON < timedelta(minutes=65)
+    assert time.now() < caught.value.until <= time.now() + timedelta(minutes=1, seconds=1)
+
+
+REFUSALS: list[tuple[dict[str, Any], list[float]]] = [
+    ({"metadata": {"limits": {"hour_remaining": 0, "hour_reset": 900}}}, [901]),
+    ({"metadata": {"limits": {"hour_remaining": 0}}}, [600]),
+    ({"params": {"limit_type": "hour", "limit_max_value": 50}}, [600]),
+    ({"params": {"limit_type": "Minute"}}, [60]),
+    ({"params": {"limit_type": 7}}, [60]),
+    ({"metadata": {"limits": {"day_remaining": 5, "minute_remaining": 0, "minute_reset": 9}}}, [10]),
+    # The numbers are surer than the words.
+    ({"params": {"limit_type": "day"}, "metadata": {"limits": {"minute_remaining": 0, "minute_reset": 9}}}, [10]),
+]
+
+
+@pytest.mark.parametrize(("said", "waited"), REFUSALS)
+def test_which_limit_was_exceeded(
+    server: Server, connect: Connect, time: Time, said: dict[str, Any], waited: list[float]
+) -> None:
+    """Whatever way a refusal names the hour or the minute, it is waited out: its end where it is told, else a guess."""
+    block = {"code": -32029, "message": "too many", "data": {"mnemonic": "limit_exceeded", **said}}
+    refused = iter([block])
+    server.reply = lambda request: refusal(request, block) if next(refused, None) else success(request, [])
+    connect(server.url).call("get.sites")
+    assert (len(server.requests), time.slept) == (2, waited)
+
+
+def test_a_refusal_tells_the_limit(server: Server, connect: Connect, time: Time) -> None:
+    """An API that tells limits only when it refuses is asked no more often from then on than it allows."""
+    params = {"limit_type": "minute", "limit_max_value": 3}
+    block = {"code": -32029, "message": "too many", "data": {"mnemonic": "limit_exceeded", "params": params}}
+    refused = iter([block])
+    server.reply = lambda request: refusal(request, block) if next(refused, None) else success(request, [])
+    client = connect(server.url)
+    for _ in range(7):
+        client.call("get.sites")
+    # Refused at once; then three a minute, whose end has to be guessed when they are spent.
+    assert (len(server.requests), time.slept) == (8, [60, 60, 60])
 
 
 @pytest.mark.parametrize("empty_limits", [False, True])
@@ -351,7 +402,8 @@ def test_a_refusal_for_the_day_stops(sandbox: Sandbox, client: Client, time: Tim
     sandbox.faults.add(Fault(kind="error", mnemonic="limit_exceeded", window="day", times=100))
     with pytest.raises(DayPointsSpentError) as caught:
         client.call("get.account")
-    assert caught.value.until == NOON + timedelta(hours=1 if empty_limits else 12)
+    # Told in whole seconds, perhaps rounded down; where it is not told another look is worth it after an hour.
+    assert caught.value.until == NOON + (timedelta(hours=1) if empty_limits else timedelta(hours=12, seconds=1))
     assert (outcomes(sandbox), time.slept) == (["limit_exceeded"], [])
     if not empty_limits:
         with pytest.raises(DayPointsSpentError):
@@ -359,15 +411,18 @@ def test_a_refusal_for_the_day_stops(sandbox: Sandbox, client: Client, time: Tim
         assert len(outcomes(sandbox)) == 1
 
 
-def test_the_reserve_is_left_untouched(sandbox: Sandbox, connect: Connect) -> None:
-    """A client with a reserve stops by itself when the day's points are down to it."""
+@pytest.mark.parametrize(("reserve", "untouched"), [(0, 0), (3, 3), (5, 5), (7, 5), (300, 5)])
+def test_the_reserve_is_left_untouched(sandbox: Sandbox, connect: Connect, reserve: int, untouched: int) -> None:
+    """A client with a reserve stops by itself when the day's points are down to it, or to half of the day's limit."""
     sandbox.settings.day_limit = 10
-    client = connect(sandbox.url, Token(SANDBOX_TOKEN), reserve=7)
-    for _ in range(3):
+    client = connect(sandbox.url, Token(SANDBOX_TOKEN), reserve=reserve)
+    for _ in range(10 - untouched):
         client.call("get.account")
-    with pytest.raises(DayPointsSpentError, match=r"7 left, 7 are kept in reserve"):
+    with pytest.raises(DayPointsSpentError, match=f"[(]{untouched or 'none'} left") as caught:
         client.call("get.account")
-    assert outcomes(sandbox) == ["ok"] * 3
+    assert caught.value.until == NOON + timedelta(hours=12, seconds=1)
+    assert (f"{untouched} are kept in reserve" in str(caught.value)) is (reserve > 0)
+    assert outcomes(sandbox) == ["ok"] * (10 - untouched)
 
 
 # --- answers that are not the API's, or not as its samples show ------------------------------------------------------
@@ -481,7 +536,7 @@ def test_forms_of_a_result(
     client = connect(server.url)
     answer = client.call("get.campaign_daily_stat")
     assert (msgspec.json.decode(answer.data), answer.total_items) == (data, total)
-    assert (client.quota.limits.day_remaining, client.quota.points_spent) == (day_remaining, 1)
+    assert (answer.limits.day_remaining, client.quota.points_spent) == (day_remaining, 1)
 
 
 @pytest.mark.parametrize("total", ["many", [], {}, 1e400])

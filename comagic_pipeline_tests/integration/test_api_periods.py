@@ -219,12 +219,12 @@ def start() -> Iterator[Callable[[World], Api]]:
 
 
 def windows(first: date, last: date, **length: int) -> list[tuple[date, date]]:
-    """The windows of a period, each as long as the API allows: 3 months."""
+    """The windows of a period, the newest first, each as long as the API allows: 3 months."""
     found = []
     while first <= last:
-        end = min(last, (datetime.combine(first, time()) + relativedelta(**(length or {"months": 3}))).date() - DAY)  # type: ignore[arg-type]
-        found.append((first, end))
-        first = end + DAY
+        start = next(day for day in days_between(first, last) if day + relativedelta(**length) > last)  # type: ignore[arg-type]
+        found.append((start, last))
+        last = start - DAY
     return found
 
 
@@ -586,17 +586,68 @@ def test_days_that_are_done_stay_done(api: Api) -> None:
     assert {day: api.calls.by_day()[day] for day in store.days} == store.ids
 
 
-def test_the_points_of_the_day_run_out(api: Api) -> None:
-    """The last point of the day buys rows that are still handed on."""
-    api.reset(day_limit=10)
-    every_half_hour(api)
-    api.sandbox._service.points._windows.clear()
+def test_the_newest_windows_come_first(api: Api) -> None:
+    """What a failure leaves of a long period is its newest windows: those that people look at."""
+    first, last = date(2025, 8, 1), date(2026, 5, 31)
+    api.calls.scatter(50, first, last, odd=0)
+    api.sandbox.faults.add(Fault(kind="http_status", after=2, times=1000))
     store = Store()
-    client = Client(api.sandbox.url, Token(SANDBOX_TOKEN), verify=TLS)
-    with client, pytest.raises(DayPointsSpentError):
-        store.take(PeriodReader(client, NARROW, MOSCOW, page_rows=PAGE).read(FIRST, LAST))
-    assert len(api.sandbox.requests) == 10
-    assert list(store.days) == days_between(FIRST, FIRST + 2 * DAY)
+    with pytest.raises(TransientError):
+        store.take(api.reader(page_rows=1000).read(first, last))
+    assert list(store.days) == [
+        *days_between(date(2026, 3, 1), last),
+        *days_between(date(2025, 12, 1), date(2026, 2, 28)),
+    ]
+    assert store.ids == api.calls.by_day(date(2025, 12, 1), last)
+
+
+@pytest.fixture
+def with_points(api: Api) -> Iterator[Callable[..., PeriodReader]]:
+    """Opens a reader in an account with so many points a day, of which none is spent yet."""
+    with ExitStack() as stack:
+
+        def with_points(points: int, method: Method = NARROW) -> PeriodReader:
+            api.reset(day_limit=points)
+            api.sandbox._service.points._windows.clear()
+            client = stack.enter_context(Client(api.sandbox.url, Token(SANDBOX_TOKEN), verify=TLS))
+            return PeriodReader(client, method, MOSCOW, page_rows=PAGE, max_offset=100 * PAGE)
+
+        yield with_points
+
+
+@pytest.mark.parametrize("points", [10, 11])
+def test_the_points_of_the_day_run_out(api: Api, with_points: Callable[..., PeriodReader], points: int) -> None:
+    """The last point of the day buys rows that are still handed on, though no page follows that would prove them."""
+    reader, store = with_points(points), Store()
+    every_half_hour(api)
+    with pytest.raises(DayPointsSpentError):
+        store.take(reader.read(FIRST, LAST))
+    assert [record.outcome for record in api.sandbox.requests] == ["ok"] * points
+    # Each page has the last but one row of the page before it once more, and is whole but for its last row.
+    whole_days = (20 + 18 * (points - 1) - 1) // 48
+    assert list(store.days) == days_between(FIRST, FIRST + (whole_days - 1) * DAY)
+    assert {day: api.calls.by_day()[day] for day in store.days} == store.ids
+
+
+def test_points_that_do_not_reach_for_an_unordered_window(api: Api, with_points: Callable[..., PeriodReader]) -> None:
+    """Part of the pages of an unordered window proves nothing: only as many of its newest days are read as can be."""
+    reader, store = with_points(13, UNSORTABLE), Store()
+    every_half_hour(api)
+    with pytest.raises(DayPointsSpentError, match="23 are needed for days that cannot be loaded in parts"):
+        store.take(reader.read(FIRST, LAST))
+    # A page tells that 24 are needed. Twelve more could hold five days of 48 calls, to the row; four are sure.
+    assert list(store.days) == days_between(LAST - 3 * DAY, LAST)
+    assert {day: api.calls.by_day()[day] for day in store.days} == store.ids
+    assert [record.outcome for record in api.sandbox.requests] == ["ok"] * (1 + ceil(4 * 48 / PAGE))
+
+
+def test_points_that_do_not_reach_for_an_unordered_day(api: Api, with_points: Callable[..., PeriodReader]) -> None:
+    """One page shows that a day is larger than the day's points reach for: nothing more is spent on it."""
+    reader, store = with_points(9, UNSORTABLE), Store()
+    api.calls.scatter(10 * PAGE, LAST, LAST, odd=0)
+    with pytest.raises(DayPointsSpentError, match="8 left, 9 are needed"):
+        store.take(reader.read(LAST, LAST))
+    assert (store.days, len(api.sandbox.requests)) == ({}, 1)
 
 
 @pytest.mark.parametrize("longest", [None, 90, 89, 60, 31, 30, 7, 1])

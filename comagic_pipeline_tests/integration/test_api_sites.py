@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from comagic_pipeline.api.client import Client, Token
-from comagic_pipeline.api.errors import MethodUnavailableError, PermanentError
+from comagic_pipeline.api.errors import DayPointsSpentError, MethodUnavailableError, PermanentError
 from comagic_pipeline.api.reports import ReportReader, report_reader
 from comagic_pipeline.api.sites import SiteReader
 from comagic_pipeline.api.summaries import SummaryReader
@@ -100,7 +100,8 @@ def test_days_are_whole_when_all_sites_are(sandbox: Sandbox, reader: Open, metho
     opened = reader(method)
     assert isinstance(opened, SiteReader if method == STAT else SummaryReader)
     store = Store().take(opened.read(FIRST, LAST))
-    assert list(store.days) == days_between(FIRST, LAST)
+    days = days_between(FIRST, LAST)
+    assert list(store.days) == (days if method == STAT else days[::-1])
     assert differences(store.rows, api_rows(sandbox.world, method, FIRST, LAST)) == []
     assert store.points == opened.points == sandbox.points_spent
     assert opened.warnings == []
@@ -117,7 +118,7 @@ def test_short_pages_of_a_bare_list(sandbox: Sandbox, reader: Callable[..., Repo
 
 @pytest.mark.parametrize("longest", [None, 30])
 def test_long_periods_of_all_sites_end_together(sandbox: Sandbox, reader: Open, longest: int | None) -> None:
-    """Windows are as long as the API allows, the same for every site; that they are shorter is found out once."""
+    """Windows are as long as the API allows, the newest first and the same for every site; that is found out once."""
     sandbox.settings.longest_period_days = longest
     sandbox.settings.quirks.short_pages = None
     last = date(2026, 7, 15)
@@ -131,11 +132,8 @@ def test_long_periods_of_all_sites_end_together(sandbox: Sandbox, reader: Open, 
             yield step
 
     store.take(noted(reader(STAT).read(FIRST, last)))
-    assert ends == (
-        [date(2026, 5, 31), last]
-        if longest is None
-        else [FIRST + timedelta(days=30 * number - 1) for number in range(1, 5)] + [last]
-    )
+    months, parts = [last, date(2026, 4, 15)], [last - timedelta(days=30 * number) for number in range(5)]
+    assert ends == (months if longest is None else parts)
     assert differences(store.rows, api_rows(sandbox.world, STAT, FIRST, last)) == []
     sites = len(sandbox.world.rows("get.sites"))
     assert store.points == sandbox.points_spent == sites * len(ends)
@@ -193,10 +191,29 @@ def test_days_before_a_failure_are_whole(sandbox: Sandbox, reader: Open, method:
     with pytest.raises(PermanentError, match="account_inactive"):
         store.take(opened.read(FIRST, last))
     done = list(store.days)
-    # Three sites: five requests are one window or day of all of them, and a part of the next.
-    assert done == (days_between(FIRST, date(2026, 5, 31)) if method == STAT else [FIRST])
+    # Three sites: five requests are the newest window or day of all of them, and a part of the next.
+    assert done == (days_between(date(2026, 4, 16), last) if method == STAT else [last])
     assert differences(store.rows, api_rows(sandbox.world, method, done[0], done[-1])) == []
     assert opened.points == sandbox.points_spent == 5
+
+
+@pytest.mark.parametrize(("method", "cost"), [(STAT, 3), (BY_CAMPAIGN, 3), (BY_SITE, 1)])
+def test_days_that_the_points_do_not_reach_for_are_not_begun(
+    sandbox: Sandbox, reader: Open, method: str, cost: int
+) -> None:
+    """Part of the sites of a day is worth nothing: the points that would have bought it are kept, whole days stay."""
+    sandbox.settings.quirks = Quirks(bare_list=False)
+    sandbox.settings.day_limit = 3 * cost - 1
+    store, opened = Store(), reader(method)
+    last = date(2026, 9, 1)
+    with pytest.raises(DayPointsSpentError, match=f"{cost} are needed for days"):
+        store.take(opened.read(FIRST, last))
+    # Two windows of three months, or two days.
+    first_done = date(2026, 3, 2) if method == STAT else last - timedelta(days=1)
+    assert sorted(store.days) == days_between(first_done, last)
+    assert differences(store.rows, api_rows(sandbox.world, method, first_done, last)) == []
+    assert opened.points == store.points == sandbox.points_spent == 2 * cost
+    assert [request.outcome for request in sandbox.requests] == ["ok"] * (2 * cost)
 
 
 def test_a_report_that_is_refused_says_so(sandbox: Sandbox, reader: Open) -> None:

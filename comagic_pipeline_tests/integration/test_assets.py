@@ -14,6 +14,7 @@ from sqlalchemy import make_url, text
 from comagic_pipeline.config import Config
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.instance import open_instance
+from comagic_pipeline.resources import open_client
 from comagic_pipeline.sandbox.faults import Fault
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox
@@ -42,7 +43,7 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def config(project: Callable[..., Config], sandbox: Sandbox) -> Config:
     """A source that asks the sandbox."""
-    return project(base_url=sandbox.url, token=SANDBOX_TOKEN, day_points="{reserve: 100}")
+    return project(base_url=sandbox.url, token=SANDBOX_TOKEN, day_points="{reserve: 3}")
 
 
 @pytest.fixture
@@ -216,33 +217,44 @@ def test_a_failure_is_one_clear_line_everywhere(run: Run, warehouse: Warehouse, 
 
 
 def test_backfills_leave_the_reserve_and_scheduled_runs_may_use_it(run: Run, sandbox: Sandbox) -> None:
-    """Down to the reserve, a run by hand stops at once and says until when; a scheduled one loads."""
-    sandbox.settings.day_limit = 101
-    result = run(FIRST, LAST, "calls_report")
-    assert not result.success
-    assert sandbox.points_spent == 1
+    """Down to the reserve, runs by hand stop at once and say until when; a scheduled one loads."""
+    sandbox.settings.day_limit = 6
+    for _ in range(2):
+        result = run(FIRST, LAST, "calls_report")
+        assert not result.success
+        assert sandbox.points_spent == 3
     told = failure(result)
-    assert "100 are kept in reserve" in told.description
+    assert "3 are kept in reserve" in told.description
     # The sandbox's day ends at midnight UTC, twelve hours after its clock; the client counts from the real moment.
     until = datetime.fromisoformat(told.metadata["points_spent_until"].value)
     assert abs(until - datetime.now(UTC) - timedelta(hours=12)) < timedelta(minutes=1)
-    assert run(FIRST, LAST, "calls_report", **{"dagster/schedule_name": "load_main_nightly"}).success
+    assert run(FIRST, DAYS[1], "calls_report", **{"dagster/schedule_name": "load_main_nightly"}).success
+    assert sandbox.points_spent == 5
 
 
 def test_days_bought_before_the_points_were_spent_stay(
-    run: Run, instance: DagsterInstance, warehouse: Warehouse, sandbox: Sandbox
+    run: Run, config: Config, instance: DagsterInstance, warehouse: Warehouse, sandbox: Sandbox
 ) -> None:
-    """Points that end midway cost nothing twice: whole days are kept, and a later run asks from the next one on."""
-    sandbox.settings.day_limit = 103
-    assert not run(FIRST, LAST, "calls_report").success
+    """Points that end midway cost nothing twice: whole days are kept, the others wait, a later run asks for those."""
+    sandbox.settings.day_limit = 6
+    result = run(FIRST, LAST, "calls_report")
     done = days_of(instance, "calls_report")
     assert 1 <= len(done) < len(DAYS)
+    until = datetime.fromisoformat(failure(result).metadata["points_spent_until"].value)
+    waiting = (
+        "select day, reason, not_before from comagic_ops.waiting_days where table_name = 'calls_report' order by day"
+    )
+    assert query(warehouse, waiting) == [(day, "points", until) for day in DAYS[len(done) :]]
     sandbox.settings.day_limit = 3000
+    # Points were bought: whoever asks anew, as `doctor` does, tells all others.
+    with open_client(config.source("main"), warehouse, insists=True) as client:
+        client.call("get.account")
     sandbox.requests.clear()
     assert run(FIRST + timedelta(days=len(done)), LAST, "calls_report").success
     assert {request.params["date_from"][:10] for request in sandbox.requests} == {str(DAYS[len(done)])}
     assert days_of(instance, "calls_report") == [str(day) for day in DAYS]
     assert query(warehouse, "select count(*) from comagic_ops.loaded_days") == [(len(DAYS),)]
+    assert query(warehouse, waiting) == []
 
 
 def test_warnings_in_the_journal_cost_nothing(run: Run, warehouse: Warehouse, sandbox: Sandbox) -> None:

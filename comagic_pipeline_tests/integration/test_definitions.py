@@ -23,6 +23,8 @@ from comagic_pipeline.warehouse.engine import Warehouse
 PROGRAMS = Path(sys.executable).parent
 STAR_OF_CALLS = (*SHARED_STAR, *STAR_OF_KIND["calls"])
 ACCOUNT = {"base_url": "sandbox", "token": "x"}
+POINTS = "points_spent"
+"""The asset that every source has and no run makes."""
 
 LOAD_ALONE = """
 import sys
@@ -58,8 +60,8 @@ def specs_of(definitions: Definitions) -> Sequence[AssetSpec]:
 
 
 def keys_of(definitions: Definitions) -> set[str]:
-    """The keys of all assets, as source/table."""
-    return {spec.key.to_user_string() for spec in specs_of(definitions)}
+    """The keys of all assets, as source/table, but for the points, which every source has."""
+    return {spec.key.to_user_string() for spec in specs_of(definitions) if spec.key.path[-1] != POINTS}
 
 
 def test_dg_check_defs(tmp_path: Path) -> None:
@@ -77,7 +79,12 @@ def test_loading_touches_nothing_and_warns_of_nothing(tmp_path: Path) -> None:
     environment = bare_environment(tmp_path)
     loaded = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert loaded.returncode == 0, loaded.stderr
-    assert loaded.stdout.split() == ["__ASSET_JOB", "load_main", str(len(default_tables(is_agent=False)))]
+    assert loaded.stdout.split() == [
+        "__ASSET_JOB",
+        "forget_main",
+        "load_main",
+        str(len({*default_tables(is_agent=False), POINTS})),
+    ]
 
 
 def test_one_name_for_the_code_location() -> None:
@@ -95,10 +102,11 @@ def test_every_asset_presents_itself(project: Callable[..., Config]) -> None:
     for spec in specs:
         assert spec.description, spec.key
         assert spec.owners == ["team:comagic_pipeline"], spec.key
-        layer = "star" if spec.key.path[-1] in STAR else "raw"
+        table = spec.key.path[-1]
+        layer = "star" if table in STAR else "ops" if table == POINTS else "raw"
         assert spec.group_name == f"main_{layer}"
-        assert spec.kinds == {"postgres", "sql" if layer == "star" else "comagic"}
-    assert {spec.key.path[-1] for spec in specs} == set(default_tables(is_agent=False))
+        assert spec.kinds == {"postgres", "comagic" if layer == "raw" else "sql"}
+    assert {spec.key.path[-1] for spec in specs} == {*default_tables(is_agent=False), POINTS}
 
 
 def test_column_schemas_are_those_of_the_warehouse(project: Callable[..., Config], warehouse: Warehouse) -> None:
@@ -137,7 +145,7 @@ def test_schema_names_of_the_config_are_shown(project: Callable[..., Config]) ->
     path = config.path
     path.write_text(path.read_text().replace("sources:", "  schemas: {raw: r, star: s, ops: o}\nsources:"))
     names = {spec.metadata["dagster/table_name"] for spec in specs_of(build_definitions(load_config(path)))}
-    assert names == {"r.calls_report", "r.campaigns", *(f"s.{table}" for table in STAR_OF_CALLS)}
+    assert names == {"o.points_spent", "r.calls_report", "r.campaigns", *(f"s.{table}" for table in STAR_OF_CALLS)}
 
 
 def test_chosen_tables_only(project: Callable[..., Config]) -> None:
@@ -163,7 +171,8 @@ def test_sources_stand_beside_each_other(project: Callable[..., Config]) -> None
     path.write_text(path.read_text() + f"  - {second}\n")
     definitions = build_definitions(load_config(path))
     assert keys_of(definitions) == {"main/calls_report", "second/campaigns"}
-    assert {spec.group_name for spec in specs_of(definitions)} == {"main_raw", "second_raw"}
+    groups = {f"{name}_{layer}" for name in ("main", "second") for layer in ("raw", "ops")}
+    assert {spec.group_name for spec in specs_of(definitions)} == groups
     repository = definitions.get_repository_def()
     assert {job.name for job in repository.get_all_jobs()} >= {"load_main", "load_second"}
     assert {schedule.name: schedule.job_name for schedule in repository.schedule_defs} == {

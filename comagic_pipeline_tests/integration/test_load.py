@@ -19,6 +19,7 @@ from rich.console import Console
 from sqlalchemy import text
 
 import comagic_pipeline.api.client
+from comagic_pipeline.commands.doctor import examine
 from comagic_pipeline.commands.load import Summary, load
 from comagic_pipeline.commands.services import free_port
 from comagic_pipeline.config import Config, load_config
@@ -420,7 +421,13 @@ def test_stops_when_the_points_are_spent_and_goes_on_later(open_account: OpenAcc
     assert account.materialized("calls_report") == done
     api = account.calls(day(0), day(14))
     assert_raw(account, [row for row in api if date.fromisoformat(row["start_time"][:10]) in done], done)
+    # Until the day ends nobody asks again, but for `doctor`: points may have been bought.
+    spent = account.sandbox.points_spent
+    assert account.load_raw(day(0), day(14)).points_spent_until == summary.points_spent_until
     settings.day_limit = 3000
+    assert account.load_raw(day(0), day(14)).exit_code == 3
+    assert account.sandbox.points_spent == spent
+    assert examine(account.config, lambda _: None)
     assert account.load_raw(day(0), day(14)).exit_code == 0
     assert_loaded_raw(account, day(0), day(14))
 

@@ -196,3 +196,26 @@ def test_freshness(built: Built) -> None:
         ]
     )
     assert facts > 0
+
+
+def test_points(built: Built) -> None:
+    """Points of a day and table, whatever runs asked; requests of commands count, and are no run."""
+    spent = [
+        (MAIN.account_id, DAYS[0], "calls_report", "one", 3),
+        (MAIN.account_id, DAYS[0], "calls_report", "two", 4),
+        (MAIN.account_id, DAYS[0], "calls_report", "", 1),
+        (MAIN.account_id, DAYS[0], "tags", "one", 1),
+        (MAIN.account_id, DAYS[1], "calls_report", "two", 2**31),
+        (MAIN.account_id, DAYS[1], "account", "", 5),
+        (MAIN.account_id + 1, DAYS[1], "calls_report", "two", 9),
+    ]
+    with built.warehouse.begin() as connection:
+        connection.execute(
+            insert(ops.points_spent), [dict(zip(ops.points_spent.columns.keys(), line, strict=True)) for line in spent]
+        )
+    points, runs = Counter[tuple[Any, ...]](), Counter[tuple[Any, ...]]()
+    for *place, run, charged in spent:
+        points[tuple(place)] += charged
+        runs[tuple(place)] += run != ""
+    expected = by_text((*place, runs[place], count) for place, count in points.items())
+    assert built.mart("mart_points", "account_id", "day", "table_name", "runs", "points") == expected

@@ -114,6 +114,18 @@ mart_freshness = table(
     metadata=metadata,
 )
 
+mart_points = table(
+    "mart_points",
+    "Расход баллов",
+    "One row per day and table for which points of the API were spent",
+    account_id(),
+    column("day", Date, "Дата", "Day of the requests, in the account's time zone"),
+    column("table_name", Text, "Таблица", "Raw table that was asked for, or the method where it has none"),
+    column("runs", BigInteger, "Запусков", "Runs that asked; a command that is no run counts as none"),
+    column("points", BigInteger, "Потрачено баллов", "Successful requests: each costs a point"),
+    metadata=metadata,
+)
+
 MARTS: tuple[Table, ...] = tuple(each for each in vars().values() if isinstance(each, Table))
 """Every mart. One that is made of another stands after it."""
 

@@ -1,0 +1,1 @@
+"""Asset checks: what a user looks at to know that all is well, a module for each."""

@@ -1,0 +1,37 @@
+"""The load ledger of a source: which days of its reports are loaded, whatever any other place shows."""
+
+from datetime import date
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from comagic_pipeline.assets.customers import user_ids
+from comagic_pipeline.catalog import tables
+from comagic_pipeline.config import Source
+from comagic_pipeline.tables import REPORTS
+from comagic_pipeline.warehouse import ops
+from comagic_pipeline.warehouse.raw import stored_rows
+
+
+def complete_days(source: Source, connection: Connection) -> dict[str, dict[date, Any]]:
+    """What the ledger has of each report of a source, by day: rows, points, seconds, run_ids.
+
+    Days of an agent's source that some of its customers lack are left out.
+    """
+    customer_users = partial(stored_rows, connection, tables()["customer_users"], source.account_id, 0)
+    customers = user_ids(source, partial(customer_users, ("id", "customer_id")))
+    ledger = ops.loaded_days.c
+    totals = [func.sum(ledger[name]).label(name) for name in ("rows", "points", "seconds")]
+    loaded = (
+        select(ledger.table_name, ledger.day, *totals, func.array_agg(ledger.run_id).label("run_ids"))
+        .where(ledger.account_id == source.account_id, ledger.day >= source.start_date)
+        .where(ledger.table_name.in_([method.table for method in REPORTS if method.table in source.chosen_tables]))
+        .where(ledger.customer_user_id.in_(customers))
+        .group_by(ledger.table_name, ledger.day)
+        .having(func.count() == len(customers))
+    )
+    found: dict[str, dict[date, Any]] = {}
+    for row in connection.execute(loaded):
+        found.setdefault(row.table_name, {})[row.day] = row
+    return found

@@ -1,0 +1,48 @@
+"""What the schedules load: when, which days, which tables. Dagster's definitions of them are in `schedules`."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from comagic_pipeline.config import Source
+from comagic_pipeline.tables import REPORTS, STAR, SUMMARIES, TABLE_NAMES
+
+NIGHTLY, HOURLY = "nightly", "hourly"
+"""Names of the schedules, behind that of the job."""
+
+
+@dataclass(frozen=True)
+class ScheduledLoad:
+    """A load that comes again and again, by the clock of the account, of today and the `days_before` it."""
+
+    name: str
+    description: str
+    cron_schedule: str
+    days_before: int
+    tables: tuple[str, ...]
+
+    def period(self, source: Source, today: date) -> tuple[date, date]:
+        """The first and the last day that it loads on a day, both included."""
+        return max(source.start_date, today - timedelta(days=self.days_before)), today
+
+
+def scheduled_loads(source: Source) -> tuple[ScheduledLoad, ...]:
+    """Nightly the last `refresh_days` and today of all tables, hourly today of those that cost little."""
+    costly = {method.table for method in REPORTS if method.needs_site} | SUMMARIES
+    cheap = [method.table for method in REPORTS if method.table not in costly]
+    chosen = source.chosen_tables
+    nightly = ScheduledLoad(
+        NIGHTLY,
+        f"Loads today and the {source.refresh_days} days before it again, for rows change after the fact, and all "
+        "dictionaries.",
+        cron_schedule="30 4 * * *",
+        days_before=source.refresh_days,
+        tables=tuple(name for name in TABLE_NAMES if name in chosen),
+    )
+    hourly = ScheduledLoad(
+        HOURLY,
+        "Loads today again, but for dictionaries and for reports that take a request for each site.",
+        cron_schedule="10 * * * *",
+        days_before=0,
+        tables=tuple(name for name in (*cheap, *STAR) if name in chosen),
+    )
+    return (nightly, hourly) if hourly.tables else (nightly,)

@@ -1,0 +1,70 @@
+"""Sensors: what happens by itself between the ticks of the schedules. On by default."""
+
+import json
+from collections.abc import Sequence
+
+from dagster import (
+    AssetCheckEvaluation,
+    DefaultSensorStatus,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SensorResult,
+    sensor,
+)
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from comagic_pipeline.api.quota import Clock, utc_now
+from comagic_pipeline.checks import points_suffice
+from comagic_pipeline.checks.all_days_loaded import missing_days
+from comagic_pipeline.checks.points_suffice import forecast
+from comagic_pipeline.config import Config, ConfigError, Source
+from comagic_pipeline.continuation import Continuation, next_run
+from comagic_pipeline.resources import connect_warehouse
+from comagic_pipeline.warehouse.embedded import EmbeddedServerError
+from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError
+
+_SECONDS = 30
+
+
+def continuation_sensor(
+    config: Config, source: Source, job: UnresolvedAssetJobDefinition, clock: Clock = utc_now
+) -> SensorDefinition:
+    """Goes on with days that were asked for and are not loaded; keeps checks up to date that change without a run."""
+
+    @sensor(
+        name=f"continue_{source.name}",
+        job=job,
+        minimum_interval_seconds=_SECONDS,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="Goes on with days that a load left: when the day's points are there again, after a crash, after "
+        "an outage. Newest days first, one run at a time. Switch it off to pause; cancel its run to give up what it "
+        f"has to load; the job forget_{source.name} gives up all that waits.",
+    )
+    def go_on(context: SensorEvaluationContext) -> SensorResult:
+        try:
+            with connect_warehouse(config) as warehouse:
+                found = next_run(config, source, context.instance, warehouse, clock)
+                checks, cursor = _changed_checks(source, warehouse, clock, context.cursor)
+        except (ConfigError, WarehouseError, EmbeddedServerError) as error:
+            return SensorResult(skip_reason=str(error))
+        if isinstance(found, Continuation):
+            return SensorResult(run_requests=[found.request], asset_events=checks, cursor=cursor)
+        return SensorResult(skip_reason=found, asset_events=checks, cursor=cursor)
+
+    return go_on
+
+
+def _changed_checks(
+    source: Source, warehouse: Warehouse, clock: Clock, cursor: str | None
+) -> tuple[Sequence[AssetCheckEvaluation], str]:
+    """The results of checks that differ from those that the cursor remembers, and the next cursor."""
+    told = json.loads(cursor or "{}")
+    found = list(missing_days(source, warehouse, clock()))
+    results = {missing.report: missing.description for missing in found}
+    changed = [missing.evaluation(source) for missing in found if told.get(missing.report) != results[missing.report]]
+    points = forecast(source, warehouse, clock())
+    # The figures change with every request; an event is worth it when they begin or cease to suffice.
+    results[points_suffice.NAME] = "yes" if points.passed else "no"
+    if told.get(points_suffice.NAME) != results[points_suffice.NAME]:
+        changed.append(points.evaluation(source))
+    return changed, json.dumps(results)
