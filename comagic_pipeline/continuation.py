@@ -94,10 +94,10 @@ def next_run(
         with warehouse.begin() as connection:
             waiting.leave_interrupted(connection, source.account_id, died)
     going_on = instance.get_runs(RunsFilter(tags={CONTINUES: source.name}, statuses=list(_UNFINISHED)), limit=1)
-    if not left:
-        return "no days wait"
     if going_on:
         return f"the run {going_on[0].run_id} goes on with days that wait"
+    if not left:
+        return "no days wait"
     now = clock()
     found = choose(source, left, _day_points(source, warehouse, clock), now)
     if isinstance(found, Continuation):

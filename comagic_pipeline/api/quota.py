@@ -25,8 +25,11 @@ SPANS: dict[Span, timedelta] = {
     "hour": timedelta(minutes=10),
     "minute": timedelta(minutes=1),
 }
-"""The spans of time that have a limit, longest first, and after which time to ask again where no reset is told: a
-refused request is free. protocol.json: "60 s if unknown"; an hour's limit was seen in samples of newer methods."""
+"""The spans of time that have a limit, longest first, and after which time to ask again when their points are spent and
+no reset is told: a refused request is free. protocol.json: "60 s if unknown"; an hour's limit was seen in samples of
+newer methods."""
+_LENGTHS: dict[Span, timedelta] = {"day": timedelta(days=1), "hour": timedelta(hours=1), "minute": timedelta(minutes=1)}
+"""How long what was spent counts where no reset is told and points are left."""
 _ROUNDING = timedelta(seconds=1)
 """Seconds to the reset come as a whole number, and nobody says whether it was rounded up or down."""
 _LOST_AFTER = timedelta(minutes=2)
@@ -88,6 +91,17 @@ class Allowance:
         if self.resets_at is not None and now >= self.resets_at:
             self.remaining, self.resets_at, self.began_at = self.limit, None, self.resets_at
 
+    def count_point(self, span: Span, now: datetime) -> None:
+        """Count a point that an answer cost without telling what is left."""
+        if self.remaining is not None:
+            self.remaining -= 1
+            self.guess_reset(span, now)
+
+    def guess_reset(self, span: Span, now: datetime) -> None:
+        """Assume an end of the span where none is known."""
+        if self.resets_at is None or self.resets_at <= now:
+            self.resets_at = now + (_LENGTHS if self.remaining else SPANS)[span]
+
     def learn(self, span: Span, limits: Limits, request: "Request", overlap: int, now: datetime) -> None:
         """Take in what the answer to a request told, beside which `overlap` others were answered or are under way."""
         limit, remaining, reset = limits.of(span)
@@ -101,8 +115,10 @@ class Allowance:
                 self.remaining = remaining
             if reset is not None:
                 self.resets_at = now + timedelta(seconds=max(reset, 0)) + _ROUNDING
-            elif self.resets_at is None or self.resets_at <= now:
-                self.resets_at = now + SPANS[span]
+            else:
+                if not remaining:
+                    self.resets_at = None  # whatever was assumed: it is worth asking again soon
+                self.guess_reset(span, now)
         if limit is not None:
             self.limit = limit
 
@@ -271,12 +287,11 @@ class Quota:
                 continue
             untouched = effective_reserve(self.reserve, allowance.limit) if span == "day" else 0
             if allowance.remaining <= untouched:
-                # Where only we count, for the API no longer tells, the end has to be guessed too.
-                allowance.resets_at = allowance.resets_at or now + SPANS[span]
+                until = allowance.resets_at or now
                 if span == "day":
                     kept = f", {untouched} are kept in reserve" if untouched else ""
-                    return self.day_spent(allowance.remaining, allowance.resets_at, kept), 0
-                pause = max(pause, (allowance.resets_at - now).total_seconds())
+                    return self.day_spent(allowance.remaining, until, kept), 0
+                pause = max(pause, (until - now).total_seconds(), _UNDER_WAY_PAUSE)
             elif allowance.remaining - len(known.under_way) <= untouched:
                 pause = max(pause, _UNDER_WAY_PAUSE)
         return None, pause
@@ -287,8 +302,8 @@ class Quota:
             known.under_way.pop(ticket, None)
             overlap = known.answers - request.answers + len(known.under_way)
             for span, allowance in known.allowances.items():
-                if told.charged and allowance.remaining is not None and told.limits.of(span)[1] is None:
-                    allowance.remaining -= 1
+                if told.charged and told.limits.of(span)[1] is None:
+                    allowance.count_point(span, now)
                 allowance.learn(span, told.limits, request, overlap, now)
             known.answers += 1
             self.points_spent += told.charged

@@ -1,7 +1,8 @@
 """Every load leaves a line in the journal: what it cost when it went well, why it failed when it did not.
 
-Three things could retry a failure: the client (transient errors, for about a minute), Dagster's retry policy (none
-here) and run retries (crashed workers only). They must not multiply, so what comes out of a load is final for its run.
+Four things could retry a failure: the client (transient errors, for about a minute), Dagster's retry policies and run
+retries (none here), and the run that goes on with what waits. They must not multiply: what comes out of a load is final
+for its run, and says whether its days are to wait for another one.
 """
 
 import time

@@ -102,5 +102,9 @@ def _account(config: Config, name: str, source: Source) -> list[Finding]:
         reserve = effective_reserve(source.day_points.reserve, limits.day_limit)
         enough = limits.day_remaining > reserve
         mend = "" if enough else f"; backfills keep {reserve} in reserve and wait (day_points.reserve)"
+        if reserve < source.day_points.reserve:
+            mend += (
+                f"; of day_points.reserve {source.day_points.reserve} only {reserve} are kept, half of the day's limit"
+            )
         findings.append(Finding(name, enough, left + mend))
     return findings

@@ -224,7 +224,7 @@ def test_doctor_finds_what_is_wrong(project: Project) -> None:
     assert f"{STORAGE_VARIABLE}: cannot reach the storage of Dagster" in servers["instance MEND"]
     account = results["account"].stdout
     assert "the account's time zone is Europe/Moscow, the config says UTC: set timezone: Europe/Moscow" in account
-    assert "points left today; backfills keep 5000 in reserve and stop (day_points.reserve)" in account
+    assert "points left today; of day_points.reserve 5000 only 1500 are kept, half of the day's limit" in account
     key = findings(results["key"])
     assert "sources[0].retention: this version knows the key and does not act on it" in key["config MEND"]
     assert "access_token_invalid" in key["source main MEND"]

@@ -251,12 +251,24 @@ def test_limits_that_vanish_for_days(time: Time) -> None:
     time.pass_by(3601)
     for _ in range(10):
         ask(quota)
-    spent_at = time.now()
-    assert refused_until(quota) == spent_at + timedelta(hours=1)
-    time.pass_by(3000)
-    assert refused_until(quota) == spent_at + timedelta(hours=1)
-    time.pass_by(600)
+    began_at = time.now()
+    assert refused_until(quota) == began_at + timedelta(days=1)
+    time.pass_by(23 * 3600)
+    assert refused_until(quota) == began_at + timedelta(days=1)
+    time.pass_by(3600)
     ask(quota)
+
+
+def test_points_that_only_we_count_come_back(time: Time) -> None:
+    """Down to the reserve, with nobody telling when the day ends, no load ever began again: no end was assumed."""
+    quota = quota_of(time, reserve=5)
+    ask(quota, day_limit=10, day_remaining=0, day_reset=3600)
+    time.pass_by(3601)
+    for _ in range(5):
+        ask(quota)
+    assert quota.left() == 0
+    time.pass_by(24 * 3600)
+    assert quota.left() == 5
 
 
 def test_limits_of_one_span_alone(time: Time) -> None:
