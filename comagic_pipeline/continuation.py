@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus, RunRequest, RunsFilter
+from sqlalchemy import Connection
 
 from comagic_pipeline.api.errors import ComagicError
 from comagic_pipeline.api.quota import Allowance, Clock, effective_reserve, utc_now
@@ -77,11 +78,13 @@ def next_run(
 ) -> Continuation | str:
     """The run of a source that is to begin now, noted as begun; else why there is none, for a person.
 
-    First tidies up: dead runs are closed and what they had loaded is shown; what a cancelled run left is forgotten.
+    First tidies up: dead runs are closed and what they had loaded is shown; what a cancelled run left is forgotten, and
+    what the configuration has no more.
     Raises ConfigError when the key cannot be looked up.
     """
     close_dead_runs(instance, warehouse)
     with warehouse.begin() as connection:
+        _forget_what_is_no_more(connection, source)
         left = waiting.waiting_periods(connection, source.account_id)
         statuses = _statuses(instance, {period.run_id for period in left})
         for run_id in [run_id for run_id, status in statuses.items() if status == DagsterRunStatus.CANCELED]:
@@ -105,6 +108,13 @@ def next_run(
             tables = (*found.reports, *found.facts)
             waiting.count_try(connection, source.account_id, tables, found.first_day, found.last_day, now + _UNHEARD_OF)
     return found
+
+
+def _forget_what_is_no_more(connection: Connection, source: Source) -> None:
+    waiting.forget(connection, source.account_id, last_day=source.start_date - _DAY)
+    tables = {period.table_name for period in waiting.waiting_periods(connection, source.account_id)}
+    if gone := tables - source.chosen_tables:
+        waiting.forget(connection, source.account_id, gone)
 
 
 def _day_points(source: Source, warehouse: Warehouse, clock: Clock) -> Allowance:
@@ -144,12 +154,12 @@ def choose(source: Source, left: Sequence[WaitingPeriod], points: Allowance, now
         and not period.is_given_up
         and (_is_due(period, now) or (period.reason == waiting.POINTS and (spendable or 0) >= _SURE_TO_HELP))
     ]
-    days = sum(map(len, reports.values()))
     if paid and (spendable is None or spendable > 0):
         tables, first_day, last_day = _newest(_days_by_table(paid), longest=True)
         built = tuple(name for name, report in kinds.items() if report in tables)
         reason = next(period.reason for period in paid if period.table_name in tables and period.last_day >= last_day)
         return Continuation(source, tables, built, first_day, last_day, reason or "")
+    days = sum(len(_days(period)) for period in left)
     given_up = sum(len(_days(period)) for period in left if period.is_given_up)
     if given_up == days:
         return f"{given_up} days of tables failed too often: see the journal, then load them yourself"

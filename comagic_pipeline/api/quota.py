@@ -236,7 +236,7 @@ class Quota:
             left = self._left(known)
             until = known.allowances["day"].resets_at or self._clock() + SPANS["day"]
         if left is not None and left < points:
-            raise self.day_spent(left, until, f", {points} are needed for days that cannot be loaded in parts")
+            raise self.day_spent(max(left, 0), until, f", {points} are needed for days that cannot be loaded in parts")
 
     def _left(self, known: Known) -> int | None:
         day = known.allowances["day"]

@@ -27,7 +27,7 @@ from comagic_pipeline.sandbox.server import Sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Quirks, Settings
 from comagic_pipeline.sandbox.world import World
 from comagic_pipeline.warehouse.engine import Warehouse
-from comagic_pipeline.warehouse.waiting import take_over
+from comagic_pipeline.warehouse.waiting import expect, take_over
 from comagic_pipeline_tests.integration.raw_reference import days_between, query
 from comagic_pipeline_tests.integration.runs import materialized
 
@@ -311,3 +311,26 @@ def test_a_cancelled_run_gives_up_its_days(account: Account) -> None:
     account.look()
     given_up = (found.last_day - found.first_day).days + 1
     assert account.waiting() == ({"visitor_sessions_report": waits - given_up} if waits > given_up else {})
+
+
+def test_what_the_configuration_has_no_more_does_not_wait(account: Account) -> None:
+    """Days of tables that were taken out, and days before a later start, were asked for by every tick, in vain."""
+    assert not account.load(RECENT, LAST, "visitor_sessions_report", "goals_report")
+    with account.warehouse.begin() as connection:
+        expect(connection, 1, ["deals_report"], RECENT, LAST, "a run", calendar.now())
+        expect(
+            connection,
+            1,
+            ["goals_report"],
+            FIRST - timedelta(days=9),
+            FIRST - timedelta(days=1),
+            "a run",
+            calendar.now(),
+        )
+    calendar.next_day()
+    found = account.look()
+    assert isinstance(found, Continuation)
+    assert found.first_day >= FIRST
+    assert "deals_report" not in account.waiting()
+    (early,) = query(account.warehouse, f"select count(*) as days from comagic_ops.waiting_days where day < '{FIRST}'")
+    assert early == {"days": 0}
