@@ -13,7 +13,7 @@ up: .venv/run  ## the Dagster UI and daemon
 	$(BIN)/comagic-pipeline up
 
 test: .venv/test check  ## everything that CI runs
-	$(BIN)/python -m pytest -n 4 --dist loadfile
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 check: .venv/test
 	$(BIN)/ruff check -q

@@ -45,7 +45,7 @@ PAGE = 200
 TODAY = datetime.now(UTC).date()
 FIRST = TODAY - timedelta(days=365)
 LAST = TODAY - timedelta(days=1)
-RECENT = TODAY - timedelta(days=120)
+RECENT = TODAY - timedelta(days=40)
 
 
 class Calendar:
@@ -218,6 +218,16 @@ def test_a_year_of_seven_reports_with_two_hundred_points_a_day(account: Account,
         assert ends == sorted(ends, reverse=True), report
 
 
+@pytest.fixture
+def _few_points(sandbox: Sandbox) -> None:
+    """Sixty points a day, so that forty days take several."""
+    sandbox.settings.day_limit = 60
+
+
+few_points = pytest.mark.usefixtures("_few_points")
+
+
+@few_points
 def test_the_nightly_load_runs_on_the_day_of_a_huge_backfill(account: Account) -> None:
     """The backfill takes what it may; the reserve is there for the scheduled load, which succeeds."""
     assert not account.load(RECENT, LAST)
@@ -225,6 +235,7 @@ def test_the_nightly_load_runs_on_the_day_of_a_huge_backfill(account: Account) -
     assert account.load(LAST - timedelta(days=6), LAST, **{"dagster/schedule_name": "load_main_nightly"})
 
 
+@few_points
 def test_points_that_were_bought_are_used(account: Account, sandbox: Sandbox) -> None:
     """Down to nothing: a quarter of an hour later the sensor asks, for free, and goes on when there are more."""
     assert not account.load(RECENT, LAST, "visitor_sessions_report")
@@ -240,6 +251,7 @@ def test_points_that_were_bought_are_used(account: Account, sandbox: Sandbox) ->
     assert account.waiting() == {}
 
 
+@few_points
 def test_a_day_that_starts_anew_later_than_was_told(account: Account, sandbox: Sandbox) -> None:
     """Whoever else uses the key may have spent the new day's points first: it waits for the next one."""
     assert not account.load(RECENT, LAST, "visitor_sessions_report")
@@ -287,6 +299,7 @@ def test_what_fails_again_and_again_is_given_up(account: Account, sandbox: Sandb
     assert account.go_on_today() == "no days wait"
 
 
+@few_points
 def test_a_mistake_that_a_person_must_mend_is_not_tried_again(account: Account, sandbox: Sandbox) -> None:
     """A key that is refused leaves nothing behind that would go on by itself."""
     sandbox.settings.tokens[SANDBOX_TOKEN] = "blocked"
@@ -294,6 +307,7 @@ def test_a_mistake_that_a_person_must_mend_is_not_tried_again(account: Account, 
     assert account.go_on_today() == "no days wait"
 
 
+@few_points
 def test_a_cancelled_run_gives_up_its_days(account: Account) -> None:
     """Who cancels the run that goes on does not want the rest; days of other runs still wait."""
     assert not account.load(RECENT, LAST, "visitor_sessions_report")
@@ -313,6 +327,7 @@ def test_a_cancelled_run_gives_up_its_days(account: Account) -> None:
     assert account.waiting() == ({"visitor_sessions_report": waits - given_up} if waits > given_up else {})
 
 
+@few_points
 def test_what_the_configuration_has_no_more_does_not_wait(account: Account) -> None:
     """Days of tables that were taken out, and days before a later start, were asked for by every tick, in vain."""
     assert not account.load(RECENT, LAST, "visitor_sessions_report", "goals_report")
