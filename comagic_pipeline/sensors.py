@@ -43,8 +43,9 @@ def continuation_sensor(
     def go_on(context: SensorEvaluationContext) -> SensorResult:
         try:
             with connect_warehouse(config) as warehouse:
-                found = next_run(config, source, context.instance, warehouse, clock)
                 checks, cursor = _changed_checks(source, warehouse, clock, context.cursor)
+                # Last, for it notes that a run begins: nothing may fail between that and the request for it.
+                found = next_run(config, source, context.instance, warehouse, clock)
         except (ConfigError, WarehouseError, EmbeddedServerError) as error:
             return SensorResult(skip_reason=str(error))
         if isinstance(found, Continuation):

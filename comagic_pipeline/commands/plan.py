@@ -57,8 +57,12 @@ class PlanSummary:
             "rows": self.plan.rows,
             "points": self.plan.points,
             "is_least": self.plan.is_least,
-            "day_points": vars(self.day)
-            | {"resets_at": self.day.resets_at.isoformat() if self.day.resets_at else None, "reserve": self.reserve},
+            "day_points": {
+                "limit": self.day.limit,
+                "remaining": self.day.remaining,
+                "resets_at": self.day.resets_at.isoformat() if self.day.resets_at else None,
+                "reserve": self.reserve,
+            },
             "done_on": self.done_on.isoformat() if self.done_on else None,
             "points_spent": self.points_spent,
             "not_asked": self.not_asked,

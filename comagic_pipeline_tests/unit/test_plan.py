@@ -1,13 +1,16 @@
 """What a load will take: windows, pages, sites, customers and days, counted by hand."""
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from comagic_pipeline.api.quota import Allowance
+from comagic_pipeline.commands.plan import PlanSummary
 from comagic_pipeline.config import Setting, Source
 from comagic_pipeline.plan import (
+    Plan,
     TablePlan,
     Volumes,
     done_on,
@@ -240,3 +243,17 @@ def test_days_of_23_and_25_hours(day: date, hours: int) -> None:
     """Hourly loads are as many as the day has hours."""
     in_berlin = source(tables=[CALLS], timezone="Europe/Berlin")
     assert normal_day_points(in_berlin, Volumes(ALONE, {(CALLS, 0): 100}), day) == 1 + hours
+
+
+def test_a_summary_of_a_day_that_has_begun_is_json() -> None:
+    """After the first reset `load --plan --json` failed: the moment when the day began was no JSON."""
+    noon = datetime(2026, 3, 20, 12, tzinfo=UTC)
+    day = Allowance(3000, 2000, noon + timedelta(hours=12), began_at=noon - timedelta(hours=12))
+    plan = Plan("main", noon.date(), noon.date(), ())
+    summary = PlanSummary(plan, day, 300, noon.date(), noon.date(), points_spent=0, not_asked=None)
+    assert json.loads(json.dumps(summary.as_json()))["day_points"] == {
+        "limit": 3000,
+        "remaining": 2000,
+        "resets_at": "2026-03-21T00:00:00+00:00",
+        "reserve": 300,
+    }
