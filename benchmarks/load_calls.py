@@ -36,8 +36,10 @@ from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Settings
 from comagic_pipeline.sandbox.world import World
 from comagic_pipeline.warehouse.embedded import EmbeddedServer
 from comagic_pipeline.warehouse.engine import Warehouse
-from comagic_pipeline.warehouse.load import Account, DayLoad
+from comagic_pipeline.warehouse.load import DayLoad
 from comagic_pipeline.warehouse.migrations import upgrade
+from comagic_pipeline.warehouse.targets import Account
+from comagic_pipeline.warehouse.targets.raw import RawTarget
 
 METHOD = methods()["get.calls_report"]
 FIRST_DAY, DAYS = date(2026, 1, 1), 80
@@ -103,7 +105,7 @@ def load(url: str, api: str) -> tuple[int, float]:
     with (
         Warehouse(url) as warehouse,
         Client(api, Token(SANDBOX_TOKEN)) as client,
-        DayLoad(warehouse, METHOD, Account(1), "benchmark") as target,
+        DayLoad(warehouse, RawTarget(METHOD), Account(1), "benchmark") as target,
     ):
         for step in PeriodReader(client, METHOD, ZoneInfo("Europe/Moscow")).read(FIRST_DAY, LAST_DAY):
             match step:

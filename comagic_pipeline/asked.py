@@ -9,7 +9,8 @@ from datetime import date, datetime
 from dagster import DagsterRun
 
 from comagic_pipeline.config import Config, Source
-from comagic_pipeline.tables import REPORTS, kinds_of
+from comagic_pipeline.custom_reports.report import CustomReport
+from comagic_pipeline.tables import kinds_of
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.waiting import expect, take_over
 
@@ -24,6 +25,16 @@ LEAVES_POINTS = "comagic/leaves_points"
 """The tag of a run that must leave so many of the day's points, other than the source's reserve."""
 
 
+def load_job_name(source: Source) -> str:
+    """The name of the job that loads the tables of a source."""
+    return f"load_{source.name}"
+
+
+def report_job_name(source: Source, report: CustomReport) -> str:
+    """The name of the job of a custom report: two underscores tell where the name of the source ends."""
+    return f"report_{source.name}__{report.asset_name}"
+
+
 def period_of(run: DagsterRun) -> tuple[date, date] | None:
     """The first and the last day that a run is asked for; None when it is about no days."""
     first_day = run.tags.get(RANGE_START) or run.tags.get(PARTITION)
@@ -35,10 +46,12 @@ def tables_of(run: DagsterRun, source: Source) -> set[str]:
     """The tables of a source whose days a run is asked for: reports, and of kinds of the star their facts."""
     if run.asset_selection:
         names = {key.path[-1] for key in run.asset_selection if key.path[0] == source.name}
+    elif run.job_name == load_job_name(source):
+        names = set(source.chosen_tables)
     else:
-        names = set(source.chosen_tables) if run.job_name == f"load_{source.name}" else set()
+        names = {each.asset_name for each in source.custom_reports if run.job_name == report_job_name(source, each)}
     facts = {kind.facts.name for kind in kinds_of(names)}
-    return {method.table for method in REPORTS if method.table in names} | facts
+    return (source.reports.keys() & names) | facts
 
 
 def reserve_of(run: DagsterRun, source: Source) -> int:

@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -93,6 +94,56 @@ def load(
         return
     with sandbox_api(config):
         summary = run(config, source, begin, till, tables, console, only_missing=only_missing)
+    if as_json:
+        click.echo(json.dumps(summary.as_json(), ensure_ascii=False, default=str))
+    _finish(summary, console)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--source", "source_name", help="Name of the source, where several have such a report.")
+@click.option("--from", "first_day", type=_DATE, help="First day, YYYY-MM-DD.  [default: refresh_days ago]")
+@click.option("--till", "last_day", type=_DATE, help="Last day, included.  [default: today]")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the rows to a file: .csv, .parquet or .xlsx.")
+@click.option("--missing", "only_missing", is_flag=True, help="Only the days that are not loaded yet.")
+@click.option("--rebuild", "is_rebuilt", is_flag=True, help="Delete first all that is loaded of the report.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def report(
+    name: str | None,
+    source_name: str | None,
+    first_day: datetime | None,
+    last_day: datetime | None,
+    out: Path | None,
+    only_missing: bool,
+    is_rebuilt: bool,
+    as_json: bool,
+) -> None:
+    """Load days of the custom report NAME; without NAME show all of them.
+
+    NAME is that of the configuration, or of the asset.
+    """
+    from comagic_pipeline.commands.services import sandbox_api
+    from comagic_pipeline.config import load_config
+
+    config = load_config()
+    from comagic_pipeline.commands import report as command
+    from comagic_pipeline.partitions import today
+
+    console = Console(stderr=as_json)
+    if name is None:
+        lines = command.report_lines(config)
+        if as_json:
+            click.echo(json.dumps([line.as_json() for line in lines], ensure_ascii=False))
+        else:
+            command.show(lines, console)
+        return
+    source, found = command.find_report(config, name, source_name)
+    till: date = last_day.date() if last_day else today(source, datetime.now(UTC))
+    begin: date = first_day.date() if first_day else max(source.start_date, till - timedelta(days=found.refresh_days))
+    with sandbox_api(config):
+        summary = command.run_report(
+            config, source, found, (begin, till), console, only_missing=only_missing, is_rebuilt=is_rebuilt, out=out
+        )
     if as_json:
         click.echo(json.dumps(summary.as_json(), ensure_ascii=False, default=str))
     _finish(summary, console)

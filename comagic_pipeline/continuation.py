@@ -113,7 +113,7 @@ def next_run(
 def _forget_what_is_no_more(connection: Connection, source: Source) -> None:
     waiting.forget(connection, source.account_id, last_day=source.start_date - _DAY)
     tables = {period.table_name for period in waiting.waiting_periods(connection, source.account_id)}
-    if gone := tables - source.chosen_tables:
+    if gone := tables - source.chosen_tables - source.reports.keys():
         waiting.forget(connection, source.account_id, gone)
 
 

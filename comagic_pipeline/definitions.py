@@ -14,15 +14,17 @@ from dagster import (
 )
 from dagster._config.pythonic_config import ConfigurableResourceFactory
 
+from comagic_pipeline.adhoc import adhoc_report_job
+from comagic_pipeline.assets.custom_reports import custom_report_asset
 from comagic_pipeline.assets.dictionaries import dictionary_asset
 from comagic_pipeline.assets.reports import report_asset
 from comagic_pipeline.assets.star import star_assets
-from comagic_pipeline.checks.all_days_loaded import all_days_loaded, reports_of
+from comagic_pipeline.checks.all_days_loaded import all_days_loaded
 from comagic_pipeline.checks.points_suffice import points_asset, points_suffice
 from comagic_pipeline.config import Config, Source, load_config
-from comagic_pipeline.jobs import forget_job, load_job
+from comagic_pipeline.jobs import continuation_job, forget_job, load_job, report_job
 from comagic_pipeline.resources import DataApi, WarehouseResource
-from comagic_pipeline.schedules import load_schedules
+from comagic_pipeline.schedules import load_schedules, report_schedules
 from comagic_pipeline.sensors import continuation_sensor
 from comagic_pipeline.tables import DICTIONARIES, REPORTS, star_of
 
@@ -32,13 +34,29 @@ def build_definitions(
 ) -> Definitions:
     """The definitions of a configuration; `resources` (api, warehouse) replace those that it describes."""
     jobs = {source.name: load_job(source) for source in config.sources}
+    continuation_jobs = {source.name: continuation_job(source) for source in config.sources}
+    report_jobs = {
+        source.name: {report: report_job(source, report) for report in source.custom_reports}
+        for source in config.sources
+    }
     return Definitions(
         assets=[asset for source in config.sources for asset in _assets(config, source)],
         asset_checks=[check for source in config.sources for check in _checks(source)],
-        jobs=[*jobs.values(), *map(forget_job, config.sources)],
-        sensors=[continuation_sensor(config, source, jobs[source.name]) for source in config.sources],
+        jobs=[
+            *jobs.values(),
+            *continuation_jobs.values(),
+            *map(forget_job, config.sources),
+            *(job for of_source in report_jobs.values() for job in of_source.values()),
+            adhoc_report_job(config),
+        ],
+        sensors=[continuation_sensor(config, source, continuation_jobs[source.name]) for source in config.sources],
         schedules=[
-            schedule for source in config.sources for schedule in load_schedules(config, source, jobs[source.name])
+            schedule
+            for source in config.sources
+            for schedule in (
+                *load_schedules(config, source, jobs[source.name]),
+                *report_schedules(config, source, report_jobs[source.name]),
+            )
         ],
         resources={
             "api": DataApi(config_file=str(config.path)),
@@ -52,7 +70,7 @@ def build_definitions(
 
 def _checks(source: Source) -> Iterator[AssetChecksDefinition]:
     yield points_suffice(source)
-    if reports_of(source):
+    if source.reports:
         yield all_days_loaded(source)
 
 
@@ -63,6 +81,7 @@ def _assets(config: Config, source: Source) -> Iterator[AssetsDefinition | Asset
     yield from (report_asset(source, method, schemas) for method in REPORTS if method.table in chosen)
     yield from (dictionary_asset(source, method, schemas) for method in DICTIONARIES if method.table in chosen)
     yield from (star_assets(source, kind, tables, schemas) for kind, tables in star_of(chosen).items())
+    yield from (custom_report_asset(config, source, report) for report in source.custom_reports)
 
 
 @definitions

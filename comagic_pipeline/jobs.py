@@ -3,17 +3,40 @@
 from dagster import AssetSelection, JobDefinition, OpExecutionContext, define_asset_job, job, op
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from comagic_pipeline.asked import load_job_name, report_job_name
+from comagic_pipeline.assets.describe import asset_key
 from comagic_pipeline.config import Source
+from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.resources import WarehouseResource
 from comagic_pipeline.warehouse.waiting import forget
 
 
 def load_job(source: Source) -> UnresolvedAssetJobDefinition:
     """Load the tables of a source and build its star, for a day or a range of days."""
+    custom = [asset_key(source, report.asset_name) for report in source.custom_reports]
     return define_asset_job(
-        f"load_{source.name}",
-        selection=AssetSelection.key_prefixes([source.name]),
+        load_job_name(source),
+        selection=AssetSelection.key_prefixes([source.name]) - AssetSelection.assets(*custom),
         description=f"Loads days of {source.name} from the Data API and builds the star of them.",
+    )
+
+
+def report_job(source: Source, report: CustomReport) -> UnresolvedAssetJobDefinition:
+    """Load days of a custom report."""
+    return define_asset_job(
+        report_job_name(source, report),
+        selection=AssetSelection.assets(asset_key(source, report.asset_name)),
+        description=f"Loads days of the custom report {report.name}.",
+    )
+
+
+def continuation_job(source: Source) -> UnresolvedAssetJobDefinition:
+    """What the sensor of a source begins: whatever waits of its tables and custom reports."""
+    return define_asset_job(
+        f"continue_{source.name}",
+        selection=AssetSelection.key_prefixes([source.name]),
+        description=f"What the sensor continue_{source.name} runs for days that wait. To load days yourself, launch "
+        f"a backfill of the assets, or {load_job_name(source)}.",
     )
 
 

@@ -9,7 +9,6 @@ from sqlalchemy import Connection, func, select
 from comagic_pipeline.assets.customers import user_ids
 from comagic_pipeline.catalog import tables
 from comagic_pipeline.config import Source
-from comagic_pipeline.tables import REPORTS
 from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.raw import stored_rows
 
@@ -26,7 +25,7 @@ def complete_days(source: Source, connection: Connection) -> dict[str, dict[date
     loaded = (
         select(ledger.table_name, ledger.day, *totals, func.array_agg(ledger.run_id).label("run_ids"))
         .where(ledger.account_id == source.account_id, ledger.day >= source.start_date)
-        .where(ledger.table_name.in_([method.table for method in REPORTS if method.table in source.chosen_tables]))
+        .where(ledger.table_name.in_([*source.reports]))
         .where(ledger.customer_user_id.in_(customers))
         .group_by(ledger.table_name, ledger.day)
         .having(func.count() == len(customers))

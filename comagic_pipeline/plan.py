@@ -23,7 +23,14 @@ from comagic_pipeline.catalog import tables as methods_by_table
 from comagic_pipeline.config import Source
 from comagic_pipeline.ledger import complete_days
 from comagic_pipeline.partitions import today
-from comagic_pipeline.scheduled_loads import HOURLY, NIGHTLY, ScheduledLoad, scheduled_loads
+from comagic_pipeline.scheduled_loads import (
+    HOURLY,
+    NIGHTLY,
+    OF_REPORT,
+    ScheduledLoad,
+    scheduled_loads,
+    scheduled_reports,
+)
 from comagic_pipeline.tables import DICTIONARIES, REPORTS
 from comagic_pipeline.warehouse.density import OfCustomer, dictionary_rows, rows_a_day, skipped_tables
 from comagic_pipeline.warehouse.engine import Warehouse
@@ -115,12 +122,12 @@ def known_volumes(
     warehouse: Warehouse, source: Source, first_day: date, last_day: date, tables: Collection[str] = ()
 ) -> Volumes:
     """What the warehouse knows of tables (empty: all that the source has) for a load of days, both included."""
-    tables = set(tables or source.chosen_tables) | {"sites"}
+    tables = set(tables or (*source.chosen_tables, *source.reports)) | {"sites"}
     users = methods_by_table()["customer_users"]
     with warehouse.connect() as connection:
         stored = partial(stored_rows, connection, users, source.account_id, 0, ("id", "customer_id"))
         customers = tuple(user_ids(source, stored))
-    reports = [method.table for method in REPORTS if method.table in tables]
+    reports = [name for name in source.reports if name in tables]
     dictionaries = [method for method in DICTIONARIES if method.table in tables]
     return Volumes(
         customers,
@@ -138,9 +145,9 @@ def missing_periods(
     with warehouse.connect() as connection:
         loaded = complete_days(source, connection)
     return {
-        method.table: periods([day for day in days if day not in loaded.get(method.table, {})])
-        for method in REPORTS
-        if method.table in (tables or source.chosen_tables)
+        name: periods([day for day in days if day not in loaded.get(name, {})])
+        for name in source.reports
+        if name in (tables or source.chosen_tables)
     }
 
 
@@ -157,37 +164,43 @@ def plan_load(
     `parts` are the periods to load of the reports that need not all of these days.
     """
     chosen, parts = tables or source.chosen_tables, parts or {}
+    free = {report.asset_name for report in source.custom_reports if source.holds(report)}
     reports = [
-        _report(volumes, method, parts.get(method.table, [(first_day, last_day)]))
-        for method in REPORTS
-        if method.table in chosen
+        _report(volumes, name, method, parts.get(name, [(first_day, last_day)]), is_free=name in free)
+        for name, method in ({method.table: method for method in REPORTS} | source.reports).items()
+        if name in chosen
     ]
     dictionaries = [_dictionary(volumes, method) for method in DICTIONARIES if method.table in chosen]
     return Plan(source.name, first_day, last_day, (*reports, *dictionaries))
 
 
-def _report(volumes: Volumes, method: Method, parts: Sequence[Period]) -> TablePlan:
+def _report(
+    volumes: Volumes, name: str, method: Method, parts: Sequence[Period], *, is_free: bool = False
+) -> TablePlan:
+    """What a report takes; one that `is_free` reads what raw tables hold."""
     windows = [_length(*window) for part in parts for window in longest_windows(method, *part)]
     days = sum(windows)
-    if method.table in volumes.skipped:
-        return TablePlan(method.table, days, None, 0, is_skipped=True)
+    if name in volumes.skipped:
+        return TablePlan(name, days, None, 0, is_skipped=True)
     if not days:
-        return TablePlan(method.table, 0, 0, 0)
+        return TablePlan(name, 0, 0, 0)
     customers = volumes.customers or (_SOMEBODY,)
-    densities = [volumes.density(method.table, customer) for customer in customers]
+    densities = [volumes.density(name, customer) for customer in customers]
+    rows = None if None in densities else round(days * sum(density or 0 for density in densities))
+    if is_free:
+        return TablePlan(name, days, rows, 0)
     sites = [volumes.count("sites", customer) if method.needs_site else 1 for customer in customers]
     points = 0
     for density, of_customer in zip(densities, sites, strict=True):
         # Of sites nothing is known but their number: they are taken to be alike.
         asked = 1 if of_customer is None else of_customer
-        rows = [(density or 0) * window / max(asked, 1) for window in windows]
-        points += asked * sum(_pages(count) for count in rows)
+        points += asked * sum(_pages((density or 0) * window / max(asked, 1)) for window in windows)
     # The sums of a day fill no page, however many rows they are.
     is_known = None not in densities or method.time_column is None
     return TablePlan(
-        method.table,
+        name,
         days,
-        None if None in densities else round(days * sum(density or 0 for density in densities)),
+        rows,
         points,
         is_least=not (is_known and volumes.customers and None not in sites),
     )
@@ -242,14 +255,19 @@ def normal_day_points(source: Source, volumes: Volumes, day: date) -> int:
 
 
 def points_until_reset(
-    source: Source, volumes: Volumes, now: datetime, resets_at: datetime, names: Collection[str] = (NIGHTLY, HOURLY)
+    source: Source,
+    volumes: Volumes,
+    now: datetime,
+    resets_at: datetime,
+    names: Collection[str] = (NIGHTLY, HOURLY, OF_REPORT),
 ) -> int:
     """The points that the scheduled loads of these names will take until the day's points start anew.
 
     Both moments are aware; a load that begins at `now` is not counted, one at `resets_at` is.
     """
     points = 0
-    for load in (load for load in scheduled_loads(source) if load.name in names):
+    loads = (*scheduled_loads(source), *scheduled_reports(source).values())
+    for load in (load for load in loads if load.name in names):
         of_day = cache(partial(_points_of, source, volumes, load))
         ticks = schedule_execution_time_iterator(now.timestamp(), load.cron_schedule, source.timezone)
         due = (tick for tick in takewhile(lambda tick: tick <= resets_at, ticks) if tick > now)

@@ -34,6 +34,7 @@ from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.star.marts import MARTS
 from comagic_pipeline.warehouse.star.tables import KINDS, SHARED
 from comagic_pipeline.warehouse.star.views import DEFAULT_PREFIX, GENERAL_PREFIX
+from comagic_pipeline.warehouse.targets.json_reports import comagic_reports
 
 PAGE = PROJECT_FOLDER / "docs" / "reference.md"
 
@@ -83,6 +84,13 @@ _STAR = """\
 Schema `comagic`; the asset is `SOURCE/TABLE` in the group `SOURCE_star`, with a partition for each day. Built from raw
 tables by SQL, free of points; the tables of a kind are built together, in one transaction for each month. Each has a
 view with Russian names in the schema `comagic_views`."""
+
+_REPORT_TABLES = """\
+## Tables of custom reports
+
+Schema `comagic`; the asset is `SOURCE/NAME` in the group `custom_reports`, its job `report_SOURCE__NAME`, its schedule
+`report_SOURCE__NAME_schedule`, where NAME is made of the name of the report. Tables of a structure of your own are
+there too, `comagic_report_ID` where they have no name, each with a view. See [custom_reports.md](custom_reports.md)."""
 
 _MARTS = """\
 ## Marts
@@ -152,6 +160,18 @@ def _assets(definitions: Definitions) -> Iterator[str]:
             ("table", "what it holds", "told apart by", "Russian view", "loaded"),
             [_star_table(table, specs[table.name], loaded[table.name]) for table in tables],
         )
+    yield _REPORT_TABLES
+    yield _table(
+        ("table", "what it holds", "told apart by", "Russian view"),
+        [
+            (
+                _code(comagic_reports.name),
+                comagic_reports.comment,
+                _code(*(column.name for column in next(iter(comagic_reports.indexes)).columns)),
+                _code(_view_name(comagic_reports)),
+            )
+        ],
+    )
     yield _MARTS
     marts = [(_code(mart.name), mart.comment, _code(_view_name(mart))) for mart in MARTS]
     yield _table(("view", "what it holds", "Russian view"), marts)
@@ -243,7 +263,7 @@ def _settings() -> Iterator[str]:
     )
     variable = [name for name, field in keys.items() if Setting in (field.annotation, *get_args(field.annotation))]
     yield f"`${{NAME}}` stands for an environment variable in\n{_code(*variable)}."
-    planned = [*(f"sources[].{key}" for key in PLANNED_KEYS["source"]), *PLANNED_KEYS[""]]
+    planned = [f"sources[].{key}" for key in PLANNED_KEYS["source"]]
     yield f"Without effect in this version, as `load` and `doctor` say:\n{_code(*planned)}."
     yield _ENVIRONMENT
     rows = [(_code(name), meaning, default) for name, (meaning, default) in ENVIRONMENT.items()]

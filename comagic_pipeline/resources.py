@@ -33,6 +33,7 @@ from comagic_pipeline.tables import DICTIONARIES, REPORTS
 from comagic_pipeline.warehouse.embedded import EmbeddedServer
 from comagic_pipeline.warehouse.engine import Schemas, Warehouse
 from comagic_pipeline.warehouse.migrations import upgrade
+from comagic_pipeline.warehouse.report_tables import present_tables
 from comagic_pipeline.warehouse.star.views import create_views
 
 _log = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ def plan_tags(config: Config, run: DagsterRun, warehouse: Warehouse, now: dateti
     if period is None or period[0] == period[1]:
         return {}
     for source in config.sources:
-        if not (tables := tables_of(run, source) & {method.table for method in REPORTS}):
+        if not (tables := tables_of(run, source) & source.reports.keys()):
             continue
         volumes = known_volumes(warehouse, source, *period, tables)
         plan = plan_load(source, volumes, *period, tables)
@@ -199,8 +200,10 @@ def _upgrade(warehouse: Warehouse) -> None:
 
 def make_views(config: Config, warehouse: Warehouse) -> list[str]:
     """Make the Russian views equal to their definition; gives a line for each thing that is not as it should be."""
+    homes = [report.home for source in config.sources for report in source.custom_reports]
     with warehouse.begin() as connection:
-        return create_views(connection, warehouse.schemas, config.warehouse.views_prefix)
+        reports = present_tables(connection, homes)
+        return create_views(connection, warehouse.schemas, config.warehouse.views_prefix, reports)
 
 
 def embedded_folder(config: Config) -> Path:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from comagic_pipeline.config import Source
+from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.tables import REPORTS, STAR, SUMMARIES, TABLE_NAMES
 
-NIGHTLY, HOURLY = "nightly", "hourly"
+NIGHTLY, HOURLY, OF_REPORT = "nightly", "hourly", "schedule"
 """Names of the schedules, behind that of the job."""
 
 
@@ -46,3 +47,18 @@ def scheduled_loads(source: Source) -> tuple[ScheduledLoad, ...]:
         tables=tuple(name for name in (*cheap, *STAR) if name in chosen),
     )
     return (nightly, hourly) if hourly.tables else (nightly,)
+
+
+def scheduled_reports(source: Source) -> dict[CustomReport, ScheduledLoad]:
+    """The loads of the custom reports that have a schedule: today and the `refresh_days` before it."""
+    return {
+        report: ScheduledLoad(
+            OF_REPORT,
+            f"Loads today and the {report.refresh_days} days before it of the custom report {report.name} again.",
+            cron_schedule=report.cron_schedule,
+            days_before=report.refresh_days,
+            tables=(report.asset_name,),
+        )
+        for report in source.custom_reports
+        if report.cron_schedule is not None
+    }

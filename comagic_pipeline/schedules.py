@@ -3,7 +3,7 @@
 Dagster's own schedule for partitioned jobs asks for a day once and never again, so these name a range of days.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from dagster import (
@@ -22,10 +22,11 @@ from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.asked import LEAVES_POINTS, RANGE_END, RANGE_START
 from comagic_pipeline.assets.describe import asset_key
 from comagic_pipeline.config import Config, ConfigError, Source
+from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.partitions import today
 from comagic_pipeline.plan import known_volumes, nightly_points, plan_load
 from comagic_pipeline.resources import connect_warehouse, embedded_folder, source_key
-from comagic_pipeline.scheduled_loads import NIGHTLY, ScheduledLoad, scheduled_loads
+from comagic_pipeline.scheduled_loads import NIGHTLY, ScheduledLoad, scheduled_loads, scheduled_reports
 from comagic_pipeline.shared_quota import known_points
 from comagic_pipeline.warehouse.embedded import EmbeddedServerError, status
 from comagic_pipeline.warehouse.engine import WarehouseError
@@ -35,8 +36,15 @@ _PRIORITY = "dagster/priority"
 
 
 def load_schedules(config: Config, source: Source, job: UnresolvedAssetJobDefinition) -> Sequence[ScheduleDefinition]:
-    """A schedule for each scheduled load of the source, by the clock of the account."""
+    """A schedule for each scheduled load of the source's tables, by the clock of the account."""
     return [_schedule(config, source, job, load) for load in scheduled_loads(source)]
+
+
+def report_schedules(
+    config: Config, source: Source, jobs: Mapping[CustomReport, UnresolvedAssetJobDefinition]
+) -> Sequence[ScheduleDefinition]:
+    """A schedule for each custom report that has one."""
+    return [_schedule(config, source, jobs[report], load) for report, load in scheduled_reports(source).items()]
 
 
 def _schedule(

@@ -97,7 +97,7 @@ def project(tmp_path: Path, warehouse_url: str, monkeypatch: pytest.MonkeyPatch)
     """Writes comagic.yaml for a source into a folder of its own and sets the environment to it; gives the Config.
 
     The warehouse and Dagster's storage are the test's database. Keywords go into the source: base_url, token, ...
-    Without tables it has those of calls.
+    Without tables it has those of calls. `custom_reports` is the text of that section.
     """
     storage = make_url(warehouse_url).set(drivername="postgresql+psycopg2")
     monkeypatch.setenv("WAREHOUSE_URL", warehouse_url)
@@ -107,12 +107,13 @@ def project(tmp_path: Path, warehouse_url: str, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv(variable, "")
         monkeypatch.delenv(variable)
 
-    def write(**source: Any) -> Config:
+    def write(custom_reports: str = "[]", **source: Any) -> Config:
         values = {"name": "main", "account_id": 1, "timezone": "Europe/Moscow", "start_date": "2026-01-01"}
         values |= {"tables": "[comagic_calls_facts]"} | source
         lines = [f"    {key}: {value}" for key, value in values.items()]
         path = tmp_path / "comagic.yaml"
-        path.write_text("warehouse:\n  url: ${WAREHOUSE_URL}\nsources:\n  -\n" + "\n".join(lines) + "\n")
+        text = f"custom_reports: {custom_reports}\nwarehouse:\n  url: ${{WAREHOUSE_URL}}\nsources:\n  -\n"
+        path.write_text(text + "\n".join(lines) + "\n")
         monkeypatch.setenv(CONFIG_VARIABLE, str(path))
         return load_config(path)
 

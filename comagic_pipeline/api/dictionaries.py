@@ -63,6 +63,11 @@ class DictionaryReader:
         return list(dict.fromkeys(self._alias_warnings + found))
 
     @property
+    def left_out(self) -> frozenset[str]:
+        """The columns that the API does not know: they are empty."""
+        return frozenset().union(*(requests.left_out for requests in self._requests))
+
+    @property
     def points(self) -> int:
         """The points spent so far, also on what failed."""
         return sum(requests.points for requests in self._requests)

@@ -19,11 +19,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from operator import attrgetter, eq, ge, gt, le, lt, ne
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
 
+from comagic_pipeline.api.conditions import (
+    COMPARISONS,
+    NOT_NULL,
+    NULL,
+    Condition,
+    Group,
+    Predicate,
+    columns_of,
+    implies,
+    passes,
+)
 from comagic_pipeline.api.rows import Row
 from comagic_pipeline.catalog import Column, ColumnType, Method
 
@@ -37,7 +48,6 @@ Tree = dict[str, Any]
 
 _DAY = timedelta(days=1)
 _NUMBERS = (ColumnType.INTEGER, ColumnType.DECIMAL)
-_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 _OPPOSITES = {"=": "!=", "<": ">=", ">": "<=", "in": "not_in", "like": "not_like", "and": "or"}
 _OPPOSITES |= {opposite: word for word, opposite in _OPPOSITES.items()}
 _KEYWORDS = frozenset({"and", "or", "not", "in", "like", "is", "null", "true", "false"})
@@ -65,12 +75,22 @@ class FilterError(ValueError):
 class Filter:
     """A parsed expression. `tree` goes into requests, None when the API can apply none of it.
 
-    `keeps` says of a row that came whether it is wanted; ask it of every row.
+    `keeps` says of a row that came whether it is wanted; ask it of every row. `condition` is what it decides by.
     """
 
     text: str
     tree: Tree | None
     keeps: Callable[[Row], bool]
+    condition: Condition
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns that `keeps` looks at."""
+        return columns_of(self.condition)
+
+    def is_within(self, other: "Filter | None") -> bool:
+        """True when the other filter surely keeps every row that this one keeps; None keeps all."""
+        return other is None or implies(self.condition, other.condition)
 
 
 def parse_filter(text: str, method: Method) -> Filter:
@@ -80,7 +100,7 @@ def parse_filter(text: str, method: Method) -> Filter:
     type. It gives the position and repeats nothing of what may be a value, for that may be a phone number.
     """
     part = _Parser(text, method).parse()
-    return Filter(text, all_of(method, part.tree), part.keeps)
+    return Filter(text, all_of(method, part.tree), part.keeps, part.condition)
 
 
 def all_of(method: Method, *trees: Tree | None) -> Tree | None:
@@ -93,6 +113,7 @@ class _Part(NamedTuple):
 
     keeps: Callable[[Row], bool]
     tree: Tree | None
+    condition: Condition
 
 
 class _Token(NamedTuple):
@@ -139,9 +160,13 @@ class _Parser:
             parts.append(rule(negated=negated))
         if len(parts) == 1:
             return parts[0]
-        condition = _OPPOSITES[word] if negated else word
-        tests, decide = [part.keeps for part in parts], all if condition == "and" else any
-        return _Part(lambda row: decide(test(row) for test in tests), _joined(condition, [part.tree for part in parts]))
+        joint = _OPPOSITES[word] if negated else word
+        tests, decide = [part.keeps for part in parts], all if joint == "and" else any
+        return _Part(
+            lambda row: decide(test(row) for test in tests),
+            _joined(joint, [part.tree for part in parts]),
+            Group(joint, tuple(part.condition for part in parts)),
+        )
 
     def _operand(self, *, negated: bool) -> _Part:
         while self._take("not"):
@@ -190,7 +215,7 @@ class _Parser:
             raise self._error(f"{column.name} is nested: only is null and is not null apply to it")
         is_opposite = self._take("not")
         operator = "!=" if self._token.text == "<>" else self._token.text
-        known = ("in", "like") if is_opposite else (*_COMPARISONS, "in", "like")
+        known = ("in", "like") if is_opposite else (*COMPARISONS, "in", "like")
         if self._token.kind not in ("word", "sign") or operator not in known:
             raise self._unexpected("in or like" if is_opposite else "is, not, in, like, =, !=, <, <=, > or >=")
         is_text = column.type is ColumnType.TEXT
@@ -266,49 +291,24 @@ def _moment(kind: ColumnType, text: str) -> date | None:
 def _null_test(column: Column, *, is_null: bool) -> _Part:
     value = attrgetter(column.name)
     tree = _condition(column, "=" if is_null else "!=", None)
+    condition = Predicate(column.name, NULL if is_null else NOT_NULL)
     if column.type is not ColumnType.JSON:
-        return _Part(lambda row: (value(row) is None) is is_null, tree)
+        return _Part(lambda row: (value(row) is None) is is_null, tree, condition)
     # protocol.json, "observed_exceptions": null, [] and {} are alike
-    return _Part(lambda row: (msgspec.json.decode(value(row)) in (None, [], {})) is is_null, tree)
+    return _Part(lambda row: (msgspec.json.decode(value(row)) in (None, [], {})) is is_null, tree, condition)
 
 
 def _comparison(column: Column, operator: str, values: Sequence[Any]) -> _Part:
-    value, test = attrgetter(column.name), _test(operator, values)
+    condition = Predicate(column.name, operator, frozenset(values))
+    value, test = attrgetter(column.name), passes(operator, condition.values)
     # The API's own in and not_in are not known to work everywhere.
     single = {"in": "=", "not_in": "!="}.get(operator, operator)
     trees = [_condition(column, single, operand) for operand in values]
     return _Part(
         lambda row: (found := value(row)) is not None and test(found),
         _joined("or" if operator == "in" else "and", trees),
+        condition,
     )
-
-
-def _test(operator: str, values: Sequence[Any]) -> Callable[[Any], bool]:
-    """Whether a value that is not null passes."""
-    if operator in ("in", "not_in"):
-        known, is_in = frozenset(values), operator == "in"
-        return lambda found: (found in known) is is_in
-    if operator in ("like", "not_like"):
-        matches, is_like = _like(values[0]).fullmatch, operator == "like"
-        return lambda found: (matches(found) is not None) is is_like
-    compare = _COMPARISONS[operator]
-    return lambda found: compare(found, values[0])
-
-
-def _like(pattern: str) -> re.Pattern[str]:
-    """SQL's LIKE: % is any text, _ any character, a backslash takes the meaning of the next.
-
-    What stands between two % is looked for once, from the left: going back for it could take for ever on a long text.
-    """
-    pieces = [""]
-    for part in re.findall(r"\\.|.", pattern, re.DOTALL):
-        if part == "%":
-            pieces.append("")
-        else:
-            pieces[-1] += "." if part == "_" else re.escape(part[-1])
-    first, *middle = pieces[:-1] or [""]
-    expression = first + "".join(f"(?>.*?{piece})" for piece in middle) + (".*" if pieces[1:] else "") + pieces[-1]
-    return re.compile(expression, re.DOTALL)
 
 
 def _condition(column: Column, operator: str, value: Any) -> Tree | None:

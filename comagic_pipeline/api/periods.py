@@ -74,6 +74,11 @@ class PeriodReader:
         return self._requests.warnings
 
     @property
+    def left_out(self) -> frozenset[str]:
+        """The columns that the API does not know: they are empty."""
+        return self._requests.left_out
+
+    @property
     def points(self) -> int:
         """The points spent so far."""
         return self._requests.points

@@ -20,6 +20,10 @@ class ReportReader(Protocol):
         """What a person should know though nothing failed."""
 
     @property
+    def left_out(self) -> frozenset[str]:
+        """The columns that the API does not know: they are empty."""
+
+    @property
     def points(self) -> int:
         """The points spent so far."""
 

@@ -67,9 +67,10 @@ class UncountedPages:
 class RowRequests:
     """Asks for rows of one method for one account; `params` go with every request (user_id, filter, ...).
 
-    A column that the API does not know is left out from then on, with a line in `warnings`. `points` counts
-    successful requests. `label` gives a row's key as text, and `time`, for a report, the moment that a period applies
-    to. Pages have `page_rows` rows; `uncounted` is for reports whose answers tell no count. `quota` is the client's.
+    A column that the API does not know is left out from then on, with a line in `warnings`; `left_out` names them.
+    `points` counts successful requests. `label` gives a row's key as text, and `time`, for a report, the moment that a
+    period applies to. Pages have `page_rows` rows; `uncounted` is for reports whose answers tell no count. `quota` is
+    the client's.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class RowRequests:
         self.method = method
         self._uncounted = uncounted or UncountedPages()
         self.warnings: list[str] = []
+        self.left_out: frozenset[str] = frozenset()
         self.points = self._points_told = 0
         self.page_rows = page_rows
         self.quota = client.quota
@@ -171,6 +173,7 @@ class RowRequests:
         if not unknown or error.names.issuperset(self._fields):
             raise error
         self._fields = [name for name in self._fields if name not in unknown]
+        self.left_out |= frozenset(unknown)
         warning = f"{self.method.name}: the API does not know {', '.join(unknown)} any more; left empty"
         self.warnings.append(warning)
         _log.warning(warning)

@@ -55,6 +55,18 @@ class Page:
     rejected: list[Rejected] = field(default_factory=list)
 
 
+def row_type(method: Method) -> type[Row]:
+    """The type of the rows of a method."""
+    return msgspec.defstruct(
+        method.table,
+        [
+            (column.name, _TYPES[column.type], _NULL if column.type is ColumnType.JSON else None)
+            for column in method.columns
+        ],
+        gc=False,
+    )
+
+
 class RowDecoder:
     """Decodes the rows of one method; `zone` is the account's, for times that come with an offset after all.
 
@@ -65,14 +77,7 @@ class RowDecoder:
         self.method = method
         self._zone = zone
         self._asked = {column.name: (asked or {})[column.name] for column in method.columns if not column.answered}
-        self._struct = msgspec.defstruct(
-            method.table,
-            [
-                (column.name, _TYPES[column.type], _NULL if column.type is ColumnType.JSON else None)
-                for column in method.columns
-            ],
-            gc=False,
-        )
+        self._struct = row_type(method)
         self._page = msgspec.json.Decoder(list[self._struct])  # type: ignore[name-defined]
         self._row = msgspec.json.Decoder(self._struct)
 
@@ -167,6 +172,14 @@ def _lenient(kind: ColumnType, raw: msgspec.Raw, zone: tzinfo) -> Any:
         return None  # empty arrays and objects stand for null in places
     if kind is ColumnType.TEXT:
         return value if isinstance(value, str) else bytes(raw).decode()
+    return cast(kind, value, zone)
+
+
+def cast(kind: ColumnType, value: Any, zone: tzinfo) -> Any:
+    """A decoded value as one of a kind that is neither text nor JSON, whatever reasonable form it has.
+
+    An empty text is no value. Raises ValueError, TypeError, LookupError or ArithmeticError when it has no such form.
+    """
     if isinstance(value, str):
         value = value.strip()
         if not value:

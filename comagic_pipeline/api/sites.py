@@ -33,6 +33,11 @@ class SiteReader:
         return list(dict.fromkeys(warning for reader in self._readers for warning in reader.warnings))
 
     @property
+    def left_out(self) -> frozenset[str]:
+        """The columns that the API does not know: they are empty."""
+        return frozenset().union(*(reader.left_out for reader in self._readers))
+
+    @property
     def points(self) -> int:
         """The points spent so far."""
         return sum(reader.points for reader in self._readers)

@@ -13,13 +13,14 @@ from comagic_pipeline.catalog import Method
 class SummaryReader:
     """Reads the days of a report; `params` go with every request, `sites` are ids, None for a report of no site.
 
-    `warnings` and `points` as of the other readers.
+    `warnings`, `left_out` and `points` as of the other readers.
     """
 
     def __init__(
         self, client: Client, method: Method, zone: tzinfo, params: Mapping[str, Any], sites: Sequence[int] | None
     ) -> None:
         self.warnings: list[str] = []
+        self.left_out: frozenset[str] = frozenset()
         self.points = 0
         self._client, self._method, self._zone = client, method, zone
         self._requests = [{**params}] if sites is None else [{**params, "site_id": site} for site in sites]
@@ -40,6 +41,7 @@ class SummaryReader:
                     rows, rejected = reader.read()
                 finally:
                     self.points += reader.points
+                    self.left_out |= reader.left_out
                     self.warnings += [warning for warning in reader.warnings if warning not in self.warnings]
                 yield Rows(day, day, rows, rejected)
             yield DaysComplete(day, day, self.points - told)

@@ -15,8 +15,8 @@ from comagic_pipeline.assets.journal import Entry
 from comagic_pipeline.catalog import Method, tables
 from comagic_pipeline.config import Source
 from comagic_pipeline.warehouse.engine import Warehouse
-from comagic_pipeline.warehouse.load import Account
 from comagic_pipeline.warehouse.raw import stored_rows
+from comagic_pipeline.warehouse.targets import Account
 
 
 def user_ids(source: Source, customer_users: Callable[[], Sequence[Mapping[str, Any]]]) -> Sequence[int]:

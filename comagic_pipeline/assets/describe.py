@@ -18,11 +18,9 @@ def asset_key(source: Source, table: str) -> AssetKey:
     return AssetKey([source.name, table])
 
 
-def asset_spec(
-    source: Source, table: Table, layer: Literal["raw", "star", "ops"], schemas: SchemaNames, needs: Sequence[str] = ()
-) -> AssetSpec:
-    """The asset of a warehouse table: described by the table's own comments; `needs` are tables of the same source."""
-    columns = [
+def columns_of(table: Table) -> list[TableColumn]:
+    """The columns of a warehouse table, as the UI lists them."""
+    return [
         TableColumn(
             column.name,
             column.type.compile(dialect=_POSTGRESQL).lower(),
@@ -31,6 +29,12 @@ def asset_spec(
         )
         for column in table.columns
     ]
+
+
+def asset_spec(
+    source: Source, table: Table, layer: Literal["raw", "star", "ops"], schemas: SchemaNames, needs: Sequence[str] = ()
+) -> AssetSpec:
+    """The asset of a warehouse table: described by the table's own comments; `needs` are tables of the same source."""
     return AssetSpec(
         asset_key(source, table.name),
         deps=[AssetDep(asset_key(source, name)) for name in needs],
@@ -39,7 +43,7 @@ def asset_spec(
         kinds={"postgres", "comagic" if layer == "raw" else "sql"},
         owners=[OWNER],
         metadata={
-            "dagster/column_schema": TableSchema(columns),
+            "dagster/column_schema": TableSchema(columns_of(table)),
             "dagster/table_name": f"{getattr(schemas, layer)}.{table.name}",
         },
     )

@@ -14,8 +14,9 @@ from comagic_pipeline.catalog import Method
 from comagic_pipeline.config import SchemaNames, Source
 from comagic_pipeline.resources import DataApi, WarehouseResource
 from comagic_pipeline.tables import needed_by
-from comagic_pipeline.warehouse.load import Account, replace_dictionary
+from comagic_pipeline.warehouse.load import replace_dictionary
 from comagic_pipeline.warehouse.raw import raw_table
+from comagic_pipeline.warehouse.targets import Account
 
 
 def dictionary_asset(source: Source, method: Method, schemas: SchemaNames) -> AssetsDefinition:

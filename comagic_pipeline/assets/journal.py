@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 
-from dagster import AssetExecutionContext, Failure
+from dagster import AssetExecutionContext, Failure, OpExecutionContext
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -21,6 +21,7 @@ from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.config import ConfigError, Source
 from comagic_pipeline.warehouse import ops, waiting
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
+from comagic_pipeline.warehouse.report_tables import StructureChangedError
 from comagic_pipeline.warehouse.star.accounts import set_status
 
 POINTS_SPENT_UNTIL = "points_spent_until"
@@ -43,7 +44,7 @@ class Entry:
 
 @contextmanager
 def journaled(
-    context: AssetExecutionContext,
+    context: AssetExecutionContext | OpExecutionContext,
     warehouse: Warehouse,
     source: Source,
     table: str,
@@ -80,7 +81,7 @@ def journaled(
 
     try:
         yield entry
-    except (ComagicError, ConfigError, WarehouseError, SQLAlchemyError) as error:
+    except (ComagicError, ConfigError, StructureChangedError, WarehouseError, SQLAlchemyError) as error:
         message = one_line(error)
         # When it is the warehouse that failed, the journal is out of reach too.
         with suppress(WarehouseError, SQLAlchemyError):

@@ -6,8 +6,8 @@ No HTTP, no SQL, no Dagster here.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from importlib import resources
@@ -32,7 +32,9 @@ class Column:
     """A column of a method's rows; `filterable` and `sortable` say what a request may do with it.
 
     `filter_operators` are those that a condition on it may surely use. Where it is not `answered`, its value is the
-    parameter of that name in the request.
+    parameter of that name in the request. `is_text` when the API writes it as a text, whatever it holds. A nested
+    column is an array (`is_array`) or an object; `nested` are the columns of its items, or of itself, and `item` the
+    type of the items of an array of single values.
     """
 
     name: str
@@ -42,6 +44,10 @@ class Column:
     sortable: bool
     filter_operators: frozenset[str] = frozenset()
     answered: bool = True
+    is_text: bool = False
+    is_array: bool = False
+    nested: tuple["Column", ...] = ()
+    item: ColumnType | None = None
 
 
 # get.ct_ac_summary_report needs a site and does not tell it in its rows.
@@ -99,6 +105,16 @@ class Method:
             if column.name == name:
                 return column
         raise KeyError(name)
+
+    def narrowed(self, names: Collection[str]) -> "Method":
+        """The method with only these of its columns, and those that its rows cannot be told apart without.
+
+        Where no key is surely unique all columns stay: rows are then told apart by everything that they say.
+        """
+        if not self.is_key_unique:
+            return self
+        wanted = {*names, *self.required_columns}
+        return replace(self, columns=tuple(column for column in self.columns if column.name in wanted))
 
 
 # "number" covers ids, counts and money in the documentation. These hold fractions; every other number is whole.
@@ -159,7 +175,14 @@ def _column(field: dict[str, Any]) -> Column:
         filterable=bool(field["filter"]),
         sortable=bool(field["sort"]),
         filter_operators=_filter_operators(field),
+        is_text=field["type"] in ("string", "enum", "iso8601") or _type(field) is ColumnType.TEXT,
+        is_array=field["type"] == "array",
+        nested=tuple(map(_column, field.get("children", ()))),
+        item=_ITEM_TYPES.get(field.get("items", "")),
     )
+
+
+_ITEM_TYPES = {"number": ColumnType.INTEGER, "string": ColumnType.TEXT}
 
 
 def _filter_operators(field: dict[str, Any]) -> frozenset[str]:

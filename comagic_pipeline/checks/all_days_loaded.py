@@ -21,17 +21,19 @@ from dagster import (
 
 from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.assets.describe import asset_key
-from comagic_pipeline.catalog import Method
 from comagic_pipeline.config import Source
 from comagic_pipeline.ledger import complete_days
 from comagic_pipeline.partitions import today
 from comagic_pipeline.resources import WarehouseResource
-from comagic_pipeline.tables import REPORTS
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.ops import is_skipped
 from comagic_pipeline.warehouse.waiting import waiting_periods
 
 NAME = "all_days_loaded"
+_DESCRIPTION = (
+    "Every day from the source's start date to yesterday is in the ledger; of a custom report, from the first day that "
+    "was asked for."
+)
 _DAY = timedelta(days=1)
 
 
@@ -86,33 +88,30 @@ def missing_days(source: Source, warehouse: Warehouse, now: datetime) -> Iterato
     expected = [source.start_date + number * _DAY for number in range(days)]
     with warehouse.connect() as connection:
         waits: dict[str, int] = {}
+        begins: dict[str, list[date]] = {}
         for period in waiting_periods(connection, source.account_id):
             length = (period.last_day - period.first_day).days + 1
             waits[period.table_name] = waits.get(period.table_name, 0) + length
+            begins.setdefault(period.table_name, []).append(period.first_day)
         loaded = complete_days(source, connection)
-        for method in reports_of(source):
-            missing = [day for day in expected if day not in loaded.get(method.table, ())]
-            skipped = bool(missing) and is_skipped(connection, source.account_id, method.table)
-            yield MissingDays(method.table, missing, min(waits.get(method.table, 0), len(missing)), skipped)
-
-
-def reports_of(source: Source) -> list[Method]:
-    """The reports that a source loads."""
-    return [method for method in REPORTS if method.table in source.chosen_tables]
+        custom = {report.asset_name for report in source.custom_reports}
+        for name in source.reports:
+            # Of a custom report people want the days from the first that they asked for.
+            begin = (
+                min([*loaded.get(name, ()), *begins.get(name, ())], default=date.max) if name in custom else date.min
+            )
+            missing = [day for day in expected if day >= begin and day not in loaded.get(name, ())]
+            skipped = bool(missing) and is_skipped(connection, source.account_id, name)
+            yield MissingDays(name, missing, min(waits.get(name, 0), len(missing)), skipped)
 
 
 def all_days_loaded(source: Source) -> AssetChecksDefinition:
     """The check of all reports of a source; a run checks those that it loads."""
-    keys: dict[AssetKey, str] = {asset_key(source, method.table): method.table for method in reports_of(source)}
+    keys: dict[AssetKey, str] = {asset_key(source, name): name for name in source.reports}
 
     @multi_asset_check(
         name=f"{source.name}_{NAME}",
-        specs=[
-            AssetCheckSpec(
-                NAME, asset=key, description="Every day from the source's start date to yesterday is in the ledger."
-            )
-            for key in keys
-        ],
+        specs=[AssetCheckSpec(NAME, asset=key, description=_DESCRIPTION) for key in keys],
         can_subset=True,
     )
     def check(context: AssetCheckExecutionContext, warehouse: WarehouseResource) -> Iterator[AssetCheckResult]:

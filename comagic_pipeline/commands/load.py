@@ -14,12 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import distinct, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from comagic_pipeline.asked import CONTINUES, RANGE_END, RANGE_START
+from comagic_pipeline.asked import CONTINUES, RANGE_END, RANGE_START, load_job_name
 from comagic_pipeline.assets.journal import POINTS_SPENT_UNTIL, SKIPPED
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.instance import open_instance
-from comagic_pipeline.partitions import today
+from comagic_pipeline.partitions import check_period
 from comagic_pipeline.plan import missing_periods
 from comagic_pipeline.recovery import recover
 from comagic_pipeline.resources import make_views, open_client, open_warehouse
@@ -73,21 +73,6 @@ class Summary:
         }
 
 
-def check_period(source: Source, first_day: date, last_day: date) -> None:
-    """Raises ConfigError when the days are not days that the source has."""
-    now = today(source, datetime.now(UTC))
-    for option, day in (("--till", last_day), ("--from", first_day)):
-        if day < source.start_date:
-            raise ConfigError(
-                f"{option} {day} is before start_date {source.start_date} of the source {source.name}: "
-                "give a later day, or set start_date back in the config"
-            )
-    if first_day > last_day:
-        raise ConfigError(f"--from {first_day} is later than --till {last_day}: swap them")
-    if last_day > now:
-        raise ConfigError(f"--till {last_day} lies in the future: the last day there is, is {now} ({source.timezone})")
-
-
 def check_tables(source: Source, tables: Sequence[str]) -> None:
     """Raises ConfigError for a table that the source does not have."""
     for table in tables:
@@ -116,6 +101,34 @@ def load(
     check_tables(source, tables)
     if along := [name for name in source.tables_that_come_along if name not in STAR]:
         console.print(f"loaded too, for the chosen tables need them: {', '.join(along)}")
+    reports = [method.table for method in REPORTS if method.table in (tables or source.chosen_tables)]
+    # The star tables of a kind are built together.
+    built = [[table.name for table in group] for group in star_of(source.chosen_tables).values()]
+    names = {*tables, *(name for group in built if not set(group).isdisjoint(tables) for name in group)}
+    job = Job(load_job_name(source), sorted(names), reports)
+    return run_job(config, source, first_day, last_day, job, console, only_missing=only_missing)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job to run here: the assets of it, none for all, and the reports whose days it loads."""
+
+    name: str
+    assets: Sequence[str]
+    reports: Sequence[str]
+
+
+def run_job(
+    config: Config,
+    source: Source,
+    first_day: date,
+    last_day: date,
+    job: Job,
+    console: Console,
+    *,
+    only_missing: bool = False,
+) -> Summary:
+    """Run a job of a source for days, both included, in this process, with progress; raises what `load` raises."""
     # So that a variable which is not set is found here.
     open_client(source).close()
     with open_warehouse(config) as warehouse, open_instance(config) as instance:
@@ -123,21 +136,20 @@ def load(
         for warning in make_views(config, warehouse):
             console.print(f"warning: {warning}", soft_wrap=True)
         days = (last_day - first_day).days + 1
-        reports = [method.table for method in REPORTS if method.table in (tables or source.chosen_tables)]
         run_id, tags = make_new_run_id(), {RANGE_START: first_day.isoformat(), RANGE_END: last_day.isoformat()}
         if only_missing:
-            _expect_missing(warehouse, source, reports, first_day, last_day, run_id)
+            _expect_missing(warehouse, source, job.reports, first_day, last_day, run_id)
             tags[CONTINUES] = source.name
         try:
-            with _progress(console, warehouse, source, days, reports):
-                result = _run(config, instance, source, tables, run_id, tags)
+            with _progress(console, warehouse, source, days, job.reports):
+                result = _run(config, instance, source, job, run_id, tags)
             _raise_interrupt(result)
         except KeyboardInterrupt:
             # Who stops a load does not want it to go on by itself.
             with warehouse.begin() as connection:
                 forget(connection, source.account_id, run_id=run_id)
             raise
-        return _summary(warehouse, source, reports, first_day, last_day, result)
+        return _summary(warehouse, source, job.reports, first_day, last_day, result)
 
 
 def _expect_missing(
@@ -152,24 +164,16 @@ def _expect_missing(
 
 
 def _run(
-    config: Config,
-    instance: DagsterInstance,
-    source: Source,
-    tables: Sequence[str],
-    run_id: str,
-    tags: Mapping[str, str],
+    config: Config, instance: DagsterInstance, source: Source, job: Job, run_id: str, tags: Mapping[str, str]
 ) -> ExecuteInProcessResult:
-    # The star tables of a kind are built together.
-    built = [[table.name for table in group] for group in star_of(source.chosen_tables).values()]
-    names = {*tables, *(name for group in built if not set(group).isdisjoint(tables) for name in group)}
     return (
         build_definitions(config)
-        .resolve_job_def(f"load_{source.name}")
+        .resolve_job_def(job.name)
         .execute_in_process(
             # What the run says is in the instance; the terminal shows progress and the outcome.
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             instance=instance,
-            asset_selection=[AssetKey([source.name, name]) for name in sorted(names)] or None,
+            asset_selection=[AssetKey([source.name, name]) for name in job.assets] or None,
             run_id=run_id,
             tags=dict(tags),
             raise_on_error=False,

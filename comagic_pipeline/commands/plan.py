@@ -17,9 +17,9 @@ from comagic_pipeline.api.requests import RowRequests
 from comagic_pipeline.assets.customers import user_ids
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.catalog import tables as methods_by_table
-from comagic_pipeline.commands.load import check_period, check_tables
+from comagic_pipeline.commands.load import check_tables
 from comagic_pipeline.config import Config, Source
-from comagic_pipeline.partitions import today
+from comagic_pipeline.partitions import check_period, today
 from comagic_pipeline.plan import Period, Plan, TablePlan, Volumes, done_on, known_volumes, missing_periods, plan_load
 from comagic_pipeline.resources import open_client, open_warehouse, source_key
 from comagic_pipeline.shared_quota import known_points

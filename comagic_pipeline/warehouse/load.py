@@ -1,65 +1,30 @@
-"""Rows into raw tables: whole days or whole dictionaries replace the old ones in one transaction.
+"""Rows into the warehouse: whole days or whole dictionaries replace the old ones in one transaction.
 
-A load that dies leaves the old rows or the new ones, never a mix, and the ledger says which. Rows are COPYed in binary
-as they come; nothing here knows where they come from.
+A load that dies leaves the old rows or the new ones, never a mix, and the ledger says which. Where rows go is in
+`targets`; nothing here knows where they come from.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from operator import attrgetter
-from typing import Any, Protocol, cast
+from typing import Any
 
 import msgspec
-import psycopg
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
-from sqlalchemy import Connection, delete, insert, text, true
+from sqlalchemy import Connection, and_, delete, insert, text
 from sqlalchemy.dialects import postgresql
 
-from comagic_pipeline.catalog import ColumnType, Method
+from comagic_pipeline.catalog import Method
 from comagic_pipeline.warehouse import ops
-from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
+from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.history import keep_versions
-from comagic_pipeline.warehouse.raw import ensure_months, raw_table
+from comagic_pipeline.warehouse.raw import raw_table
+from comagic_pipeline.warehouse.targets import Account, RejectedValue, Target
+from comagic_pipeline.warehouse.targets.raw import copy_raw
 from comagic_pipeline.warehouse.waiting import expect, strike_off
 
-_COPY_TYPES = {
-    ColumnType.INTEGER: "int8",
-    ColumnType.DECIMAL: "numeric",
-    ColumnType.TEXT: "text",
-    ColumnType.BOOLEAN: "bool",
-    ColumnType.TIMESTAMP: "timestamp",
-    ColumnType.DATE: "date",
-    ColumnType.JSON: "jsonb",
-}
 _DAY = timedelta(days=1)
-
-
-class RejectedValue(Protocol):
-    """A value that did not fit; `column` None means that the whole row could not be stored."""
-
-    @property
-    def key(self) -> str:
-        """Key of the row, as far as it could be read."""
-
-    @property
-    def day(self) -> date | None:
-        """Day of the row, where it has one."""
-
-    @property
-    def column(self) -> str | None:
-        """Column that is left empty."""
-
-    @property
-    def value(self) -> str:
-        """What the API gave."""
-
-    @property
-    def reason(self) -> str:
-        """Why it does not fit."""
 
 
 @dataclass(frozen=True)
@@ -72,37 +37,30 @@ class LoadedDay:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Account:
-    """Whose rows they are: the configured source, and for an agent the customer (else 0)."""
-
-    account_id: int
-    customer_user_id: int = 0
-
-
 class DayLoad:
     """Replaces days of one report: `write` rows of days, then `complete` those days. Use it as a context manager.
 
-    `rows` are structs with one attribute per column of the method. `clock` gives aware datetimes. `facts` are the
-    tables of the star that are made of the report: their days are due with every change.
+    `rows` are what the target takes. `clock` gives aware datetimes. `facts` are the tables of the star that are made of
+    the report: their days are due with every change. `filter_text` is what all rows were chosen by, for the ledger.
     """
 
     def __init__(
         self,
         warehouse: Warehouse,
-        method: Method,
+        target: Target,
         account: Account,
         run_id: str,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         facts: Collection[str] = (),
+        filter_text: str | None = None,
     ) -> None:
-        self._warehouse, self._method, self._account, self._run_id = warehouse, method, account, run_id
-        self._facts = facts
+        self._warehouse, self._target, self._account, self._run_id = warehouse, target, account, run_id
+        self._facts, self._filter_text = facts, filter_text
         self._clock = clock
-        self._time = attrgetter(method.time_column) if method.time_column else None
         self._started = clock()
         self._emptied: set[date] = set()
         self._rows_of_day: Counter[date] = Counter()
+        self._values = account.values | {"table_name": target.name}
 
     def __enter__(self) -> "DayLoad":
         self._context = self._warehouse.connect()
@@ -119,17 +77,18 @@ class DayLoad:
         """
         self._empty(first_day, last_day)
         loaded_at = self._clock()
-        days = [_day(self._time(row)) for row in rows] if self._time else [first_day] * len(rows)
+        days = [self._target.day_of(row) or first_day for row in rows]
         self._rows_of_day.update(days)
-        account = (self._account.account_id, self._account.customer_user_id)
-        tuples = map(msgspec.structs.astuple, rows)
-        values = ((*account, *row, day, loaded_at) for row, day in zip(tuples, days, strict=True))
-        _copy(self._connection, self._warehouse, self._method, values)
-        _reject(self._connection, self._method, self._account, rejected, loaded_at, first_day)
+        unfit = self._target.write(self._connection, self._warehouse, self._account, rows, days, loaded_at)
+        _reject(self._connection, self._values, [*rejected, *unfit], loaded_at, first_day)
 
-    def complete(self, first_day: date, last_day: date, points: int) -> list[LoadedDay]:
-        """Commit the days, both included, with their lines in the ledger; `points` were spent on them."""
+    def complete(self, first_day: date, last_day: date, points: int, left_out: Collection[str] = ()) -> list[LoadedDay]:
+        """Commit the days, both included, with their lines in the ledger; `points` were spent on them.
+
+        `left_out` are columns that the API did not give.
+        """
         now = self._clock()
+        self._target.finish(self._connection, self._warehouse, self._account, now)
         seconds, self._started = (now - self._started).total_seconds(), now
         days = [first_day + number * _DAY for number in range((last_day - first_day).days + 1)]
         total = sum(self._rows_of_day[day] for day in days)
@@ -141,14 +100,15 @@ class DayLoad:
         self._connection.execute(
             _upsert_loaded_day,
             [
-                _account_values(self._account, self._method)
+                self._values
                 | {"day": day.day, "rows": day.rows, "points": Decimal(str(day.points)), "seconds": day.seconds}
                 | {"run_id": self._run_id, "loaded_at": now}
+                | {"filter": self._filter_text, "left_out": sorted(left_out)}
                 for day in loaded
             ],
         )
         account_id, customer = self._account.account_id, self._account.customer_user_id
-        strike_off(self._connection, account_id, customer, self._method.table, first_day, last_day)
+        strike_off(self._connection, account_id, customer, self._target.name, first_day, last_day)
         if self._facts:
             expect(self._connection, account_id, self._facts, first_day, last_day, self._run_id, now)
         self._connection.commit()
@@ -168,11 +128,12 @@ class DayLoad:
         if not fresh:
             return
         with self._warehouse.begin() as connection:
-            ensure_months(connection, self._warehouse.schemas.raw, self._method, fresh[0], fresh[-1])
+            self._target.make_room(connection, self._warehouse, fresh[0], fresh[-1])
         # Two loads of the same day take turns, oldest day first: without this the second would not see, and so not
         # delete, what the first is about to commit.
-        self._connection.execute(_lock_days, {"days": fresh, **_account_values(self._account, self._method)})
-        _delete(self._connection, self._method, self._account, fresh)
+        self._connection.execute(_lock_days, {"days": fresh, **self._values})
+        self._target.empty(self._connection, self._warehouse, self._account, fresh)
+        _forget_rejected(self._connection, self._values, fresh)
         self._emptied.update(fresh)
 
 
@@ -185,69 +146,31 @@ def replace_dictionary(
     loaded_at: datetime,
 ) -> None:
     """Replace all rows that the account has in a dictionary, in one transaction, and keep what changed as history."""
+    values = account.values | {"table_name": method.table}
+    table = raw_table(method)
+    mine = (table.c.account_id == account.account_id) & (table.c.customer_user_id == account.customer_user_id)
     with warehouse.begin() as connection:
-        connection.execute(_lock_table, _account_values(account, method))
-        _delete(connection, method, account)
+        connection.execute(_lock_table, values)
+        connection.execute(delete(table).where(mine))
+        _forget_rejected(connection, values)
         ids = (account.account_id, account.customer_user_id)
-        _copy(connection, warehouse, method, ((*ids, *msgspec.structs.astuple(row), loaded_at) for row in rows))
-        _reject(connection, method, account, rejected, loaded_at, None)
-        keep_versions(connection, warehouse, method, asdict(account), loaded_at)
+        copy_raw(connection, warehouse, method, ((*ids, *msgspec.structs.astuple(row), loaded_at) for row in rows))
+        _reject(connection, values, rejected, loaded_at, None)
+        keep_versions(connection, warehouse, method, account.values, loaded_at)
 
 
-def _delete(connection: Connection, method: Method, account: Account, days: Sequence[date] | None = None) -> None:
-    """Delete the account's rows, and what was rejected of them; of these days only, where days are given."""
-    rejected = ops.rejected_rows
-    for table, of_method in ((raw_table(method), true()), (rejected, rejected.c.table_name == method.table)):
-        condition = of_method & (table.c.account_id == account.account_id)
-        condition &= table.c.customer_user_id == account.customer_user_id
-        if days is not None:
-            condition &= table.c.event_date.in_(days)
-        connection.execute(delete(table).where(condition))
-
-
-def _copy(connection: Connection, warehouse: Warehouse, method: Method, rows: Iterable[tuple[Any, ...]]) -> None:
-    """COPY tuples in the order of the declared columns, within the connection's transaction.
-
-    Raises WarehouseError when the server refuses them or is gone.
-    """
-    types = ["int4", "int8", *(_COPY_TYPES[column.type] for column in method.columns)]
-    types += ["date", "timestamptz"] if method.has_period else ["timestamptz"]
-    # By name: in the database a column that the catalog gained later stands last.
-    names = ", ".join(map(connection.dialect.identifier_preparer.quote, raw_table(method).columns.keys()))
-    target = f"{warehouse.quote('raw', method.table)} ({names})"
-    driver = cast(psycopg.Connection[Any], connection.connection.driver_connection)
-    try:
-        with driver.cursor() as cursor:
-            cursor.adapters.register_dumper(msgspec.Raw, _RawJsonDumper)
-            with cursor.copy(f"copy {target} from stdin (format binary)") as copy:
-                copy.set_types(types)
-                for row in rows:
-                    copy.write_row(row)
-    except psycopg.Error as error:
-        # SQLAlchemy does not see what happens in its driver: without this it would roll back a connection that is gone.
-        if driver.closed:
-            connection.invalidate()
-        raise WarehouseError(
-            f"rows of {method.table} cannot be written to {warehouse.address}: {one_line(error)}"
-        ) from None
-
-
-class _RawJsonDumper(Dumper):
-    """Sends JSON as it came: binary jsonb is a version byte and the text. The text null is no value."""
-
-    format = Format.BINARY
-    oid = psycopg.adapters.types["jsonb"].oid
-
-    def dump(self, obj: Any) -> bytes | None:
-        """The value on the wire."""
-        text = bytes(obj)
-        return None if text == b"null" else b"\x01" + text
+def _forget_rejected(connection: Connection, values: Mapping[str, Any], days: Sequence[date] | None = None) -> None:
+    """Delete what was rejected of a table of an account; of these days only, where days are given."""
+    columns = ops.rejected_rows.c
+    condition = and_(*(columns[name] == value for name, value in values.items()))
+    if days is not None:
+        condition &= columns.event_date.in_(days)
+    connection.execute(delete(ops.rejected_rows).where(condition))
 
 
 def _reject(
     connection: Connection,
-    method: Method,
-    account: Account,
+    values: Mapping[str, Any],
     rejected: Sequence[RejectedValue],
     loaded_at: datetime,
     first_day: date | None,
@@ -256,24 +179,11 @@ def _reject(
         connection.execute(
             insert(ops.rejected_rows),
             [
-                _account_values(account, method)
-                | {"event_date": value.day or first_day, "row_key": value.key, "column_name": value.column}
+                {**values, "event_date": value.day or first_day, "row_key": value.key, "column_name": value.column}
                 | {"value": value.value, "reason": value.reason, "loaded_at": loaded_at}
                 for value in rejected
             ],
         )
-
-
-def _account_values(account: Account, method: Method) -> dict[str, Any]:
-    return {
-        "account_id": account.account_id,
-        "customer_user_id": account.customer_user_id,
-        "table_name": method.table,
-    }
-
-
-def _day(moment: datetime | date) -> date:
-    return moment.date() if isinstance(moment, datetime) else moment
 
 
 _OWNER = "cast(:table_name as text), cast(:account_id as int), cast(:customer_user_id as bigint)"
@@ -281,8 +191,9 @@ _LOCK = f"pg_advisory_xact_lock(hashtextextended(concat_ws(' ', {_OWNER} {{day}}
 _lock_table = text("select " + _LOCK.format(day=""))
 _lock_days = text(f"select {_LOCK.format(day=', day')} from unnest(cast(:days as date[])) as day order by day")  # noqa: S608 - constants
 
+_RENEWED = ("rows", "points", "seconds", "run_id", "loaded_at", "filter", "left_out")
 _insert_loaded_day = postgresql.insert(ops.loaded_days)
 _upsert_loaded_day = _insert_loaded_day.on_conflict_do_update(
     constraint=ops.loaded_days.primary_key,
-    set_={name: _insert_loaded_day.excluded[name] for name in ("rows", "points", "seconds", "run_id", "loaded_at")},
+    set_={name: _insert_loaded_day.excluded[name] for name in _RENEWED},
 )

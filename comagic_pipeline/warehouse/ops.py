@@ -4,6 +4,7 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Column,
     Connection,
@@ -41,13 +42,15 @@ def _table_of_rows(table_comment: str = "Raw table") -> list[Column[Any]]:
 loaded_days = Table(
     "loaded_days",
     metadata,
-    *_table_of_rows(),
+    *_table_of_rows("Raw table, or asset of a custom report"),
     Column("day", Date, nullable=False, comment="Day, in the account's time zone"),
     Column("rows", BigInteger, nullable=False, comment="Rows of the day"),
     Column("points", Numeric(12, 4), nullable=False, comment="The day's share of the points that its requests cost"),
     Column("seconds", Double, nullable=False, comment="The day's share of the time that its load took"),
     _text("run_id", "Dagster run that loaded it"),
     Column("loaded_at", DateTime(timezone=True), nullable=False, comment="When the rows were committed"),
+    _text("filter", "Which rows were wanted; empty: all", nullable=True),
+    Column("left_out", ARRAY(Text), comment="Columns of the table that the rows do not have; empty: not known"),
     PrimaryKeyConstraint("account_id", "customer_user_id", "table_name", "day", name="loaded_days_pkey"),
     comment="The load ledger: a row is written in the same transaction as the rows of its day",
 )
@@ -56,7 +59,7 @@ rejected_rows = Table(
     "rejected_rows",
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
-    *_table_of_rows(),
+    *_table_of_rows("Raw table, or asset of a custom report"),
     Column("event_date", Date, comment="Day of the row; empty for dictionaries"),
     _text("row_key", "Key of the row, as far as it could be read"),
     _text("column_name", "Column that was left empty; empty when the whole row could not be stored", nullable=True),
@@ -67,6 +70,19 @@ rejected_rows = Table(
     comment="Values of the API that did not fit; gone when their day is loaded again without them",
 )
 
+custom_reports = Table(
+    "custom_reports",
+    metadata,
+    Column("processor_id", Integer, primary_key=True, autoincrement=False, comment="Number of the report"),
+    Column("account_id", Integer, nullable=False, comment="Source, general_accounts.account_id"),
+    _text("name", "Name in the configuration"),
+    _text("asset_name", "Name of its asset, without the source"),
+    _text("report", "Report of the API that it takes its rows from"),
+    Column("tables", ARRAY(Text), nullable=False, comment="Tables that hold its rows"),
+    Column("changed_at", DateTime(timezone=True), nullable=False, comment="When one of these last changed"),
+    comment="The custom reports that were loaded, and where their rows are",
+)
+
 journal = Table(
     "journal",
     metadata,
@@ -75,7 +91,7 @@ journal = Table(
     Column("account_id", Integer, nullable=False, comment="Source, general_accounts.account_id"),
     _text("run_id", "Dagster run"),
     _text("event", "done, skipped, warning or failed"),
-    _text("table_name", "Table, or the star"),
+    _text("table_name", "Table, the star, or asset of a custom report"),
     Column("first_day", Date, comment="First day of the period"),
     Column("last_day", Date, comment="Last day of the period"),
     Column("rows", BigInteger, comment="Rows written"),
@@ -137,7 +153,7 @@ points_spent = Table(
 waiting_days = Table(
     "waiting_days",
     metadata,
-    *_table_of_rows("Raw table, or table of facts"),
+    *_table_of_rows("Raw table, table of facts, or asset of a custom report"),
     Column("day", Date, nullable=False, comment="Day, in the account's time zone"),
     _text("run_id", "Dagster run that has it to load, or had it and did not come so far"),
     Column("asked_at", DateTime(timezone=True), nullable=False, comment="When it was first asked for"),

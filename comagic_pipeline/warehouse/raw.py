@@ -5,11 +5,9 @@ large the table is. Dictionaries have a second table that keeps the versions of 
 """
 
 from collections.abc import Iterable
-from datetime import date
 from functools import cache
 from typing import Any
 
-from dateutil.relativedelta import relativedelta
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -24,22 +22,26 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    bindparam,
+    func,
     inspect,
     select,
     text,
+    update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.schema import CreateColumn, SetColumnComment
 from sqlalchemy.types import TypeEngine
 
 from comagic_pipeline.catalog import ColumnType, Method
+from comagic_pipeline.warehouse import ops
 
 metadata = MetaData(schema="raw")
 
 OWNER = ("account_id", "customer_user_id")
 """Whose rows they are: the source, and the customer of an agent."""
 
-_SQL_TYPES: dict[ColumnType, TypeEngine[Any] | type[TypeEngine[Any]]] = {
+SQL_TYPES: dict[ColumnType, TypeEngine[Any] | type[TypeEngine[Any]]] = {
     ColumnType.INTEGER: BigInteger,
     ColumnType.DECIMAL: Numeric,
     ColumnType.TEXT: Text,
@@ -104,13 +106,21 @@ def _columns(method: Method) -> list[Column[Any]]:
         *(
             Column(
                 column.name,
-                _SQL_TYPES[column.type],
+                SQL_TYPES[column.type],
                 nullable=column.name not in method.required_columns,
                 comment=column.description,
             )
             for column in method.columns
         ),
     ]
+
+
+_ledger = ops.loaded_days.c
+_lacks_column = (
+    update(ops.loaded_days)
+    .where(_ledger.table_name == bindparam("of_table"))
+    .values(left_out=func.array_append(_ledger.left_out, bindparam("column_name", type_=Text)))
+)
 
 
 def create_missing(connection: Connection, methods: Iterable[Method]) -> None:
@@ -129,6 +139,8 @@ def create_missing(connection: Connection, methods: Iterable[Method]) -> None:
                 definition = CreateColumn(column).compile(dialect=connection.dialect)
                 connection.execute(text(f"alter table {quote(translated)}.{quote(table.name)} add column {definition}"))
                 connection.execute(SetColumnComment(column))
+                # Days that are loaded do not hold it.
+                connection.execute(_lacks_column, {"of_table": table.name, "column_name": column.name})
 
 
 def stored_rows(
@@ -139,24 +151,3 @@ def stored_rows(
     mine = (table.c.account_id == account_id) & (table.c.customer_user_id == customer_user_id)
     rows = connection.execute(select(*(table.c[name] for name in columns)).where(mine))
     return [dict(row) for row in rows.mappings()]
-
-
-def ensure_months(connection: Connection, schema: str, method: Method, first_day: date, last_day: date) -> None:
-    """Create the monthly partitions that these days need; commits nothing.
-
-    A partition is made beside the table and then attached: that waits for no reader and no load. Several processes
-    may do so at once.
-    """
-    quote = connection.dialect.identifier_preparer.quote_identifier
-    table = f"{quote(schema)}.{quote(method.table)}"
-    connection.execute(text("select pg_advisory_xact_lock(hashtextextended(:table, 0))"), {"table": f"months {table}"})
-    month = first_day.replace(day=1)
-    while month <= last_day:
-        following = month + relativedelta(months=1)
-        name = f"{method.table}_{month:%Y_%m}"
-        partition = f"{quote(schema)}.{quote(name)}"
-        if connection.scalar(text("select to_regclass(:name)"), {"name": partition}) is None:
-            connection.execute(text(f"create table {partition} (like {table} including defaults)"))
-            bounds = f"from ('{month}') to ('{following}')"
-            connection.execute(text(f"alter table {table} attach partition {partition} for values {bounds}"))
-        month = following

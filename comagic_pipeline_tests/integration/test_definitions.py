@@ -81,6 +81,8 @@ def test_loading_touches_nothing_and_warns_of_nothing(tmp_path: Path) -> None:
     assert loaded.returncode == 0, loaded.stderr
     assert loaded.stdout.split() == [
         "__ASSET_JOB",
+        "adhoc_report",
+        "continue_main",
         "forget_main",
         "load_main",
         str(len({*default_tables(is_agent=False), POINTS})),

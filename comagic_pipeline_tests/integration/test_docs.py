@@ -4,6 +4,7 @@ The lists that the reference page is held against come from the database, the co
 of the configuration and the text of the code: not from what the page is written with.
 """
 
+import json
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -18,10 +19,12 @@ from click.testing import CliRunner
 from rich.console import Console
 from sqlalchemy import Connection, text
 
+from comagic_pipeline.adhoc import AdhocReport, understood
 from comagic_pipeline.api.filters import Tree, parse_filter
 from comagic_pipeline.catalog import tables
 from comagic_pipeline.cli import cli
 from comagic_pipeline.commands.load import load
+from comagic_pipeline.commands.report import run_report
 from comagic_pipeline.config import Config, load_config, parse_config
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.instance import PROJECT_FOLDER
@@ -174,7 +177,12 @@ def test_configurations_and_commands_of_the_pages_are_valid(page: Path) -> None:
     for block in blocks(page, "yaml"):
         found = yaml.safe_load(block)
         whole = yaml.safe_load(read(EXAMPLE))
-        whole = whole | found if "sources" in found else whole | {"sources": [whole["sources"][0] | found]}
+        if "ops" in found:
+            words = AdhocReport(**found["ops"]["load_adhoc_report"]["config"])
+            understood(parse_config(yaml.dump(whole), page), words)
+            continue
+        is_whole = not {"sources", "custom_reports"}.isdisjoint(found)
+        whole = whole | found if is_whole else whole | {"sources": [whole["sources"][0] | found]}
         parse_config(yaml.dump(whole), page)
     for command in re.findall(r"comagic-pipeline ([a-z][^`\n]*)[`\n]", read(page)):
         name, *arguments = shlex.split(command)
@@ -217,8 +225,18 @@ def test_costs_and_sql_of_the_pages(project: Callable[..., Config]) -> None:
     world = World(calls_per_day=12, now=lambda: datetime(2026, 6, 1, tzinfo=UTC))
     with running_sandbox(world, Settings(minute_limit=10_000)) as sandbox:
         names = [name for name in TABLE_NAMES if name not in {method.table for method in AGENT_DICTIONARIES}]
-        config = project(base_url=sandbox.url, token=SANDBOX_TOKEN, day_points="{reserve: 0}", tables=names)
-        summary = load(config, config.sources[0], FIRST, LAST, (), Console(quiet=True))
+        described = [
+            report
+            for block in blocks(PROJECT_FOLDER / "docs" / "custom_reports.md", "yaml")
+            for report in yaml.safe_load(block).get("custom_reports", ())
+        ]
+        reports = json.dumps(described, ensure_ascii=False)
+        config = project(reports, base_url=sandbox.url, token=SANDBOX_TOKEN, day_points="{reserve: 0}", tables=names)
+        source, console = config.sources[0], Console(quiet=True)
+        summary = load(config, source, FIRST, LAST, (), console)
+        for report in source.custom_reports:
+            options: Any = {"only_missing": False, "is_rebuilt": False, "out": None}
+            assert run_report(config, source, report, (FIRST, LAST), console, **options).ok, report.name
     assert summary.ok, summary.error
     compare_costs({name: line.points for name, line in summary.tables.items()}, len(world.rows("get.sites")))
     with open_warehouse(load_config()) as warehouse, warehouse.connect() as connection:

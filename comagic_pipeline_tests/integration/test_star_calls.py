@@ -15,7 +15,8 @@ from comagic_pipeline import catalog
 from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.embedded import EmbeddedServer
 from comagic_pipeline.warehouse.engine import Schemas
-from comagic_pipeline.warehouse.raw import create_missing, ensure_months
+from comagic_pipeline.warehouse.months import ensure_months
+from comagic_pipeline.warehouse.raw import create_missing
 from comagic_pipeline.warehouse.star.accounts import set_status
 from comagic_pipeline.warehouse.star.build import Account, BuildResult, Changes, build
 from comagic_pipeline.warehouse.star.kinds.calls import KIND as CALLS_KIND
@@ -92,7 +93,7 @@ def schemas(engine: Engine) -> Iterator[Schemas]:
         create_missing(connection, [catalog.tables()["calls_report"], catalog.tables()["campaigns"]])
         metadata.create_all(connection)
         ops.metadata.create_all(connection)
-        ensure_months(connection, schemas.raw, catalog.tables()["calls_report"], date(2026, 1, 1), date(2026, 12, 31))
+        ensure_months(connection, schemas.raw, "calls_report", date(2026, 1, 1), date(2026, 12, 31))
     yield schemas
     with engine.begin() as connection:
         for schema in (schemas.star, schemas.raw, schemas.ops):

@@ -14,7 +14,7 @@ from comagic_pipeline import catalog
 from comagic_pipeline.sandbox.world import World
 from comagic_pipeline.warehouse.engine import Schemas, Warehouse
 from comagic_pipeline.warehouse.migrations import upgrade
-from comagic_pipeline.warehouse.raw import ensure_months
+from comagic_pipeline.warehouse.months import ensure_months
 from comagic_pipeline.warehouse.star.build import Account, BuildResult, Changes, build
 from comagic_pipeline.warehouse.star.kind import Kind
 from comagic_pipeline.warehouse.star.kinds import KINDS
@@ -120,7 +120,7 @@ def test_the_star_of_a_kind_follows_raw(database_url: str, reading: Reading) -> 
     with Warehouse(database_url) as warehouse:
         upgrade(warehouse, needed)
         with warehouse.connect() as connection:
-            ensure_months(connection, "comagic_raw", needed[0], *DAYS)
+            ensure_months(connection, "comagic_raw", needed[0].table, *DAYS)
             rows = rows_of(reading)
             load(connection, reading, rows)
             results = build_both(connection, kind)
@@ -179,7 +179,7 @@ def test_kinds_share_dimensions_without_doubling_them(warehouse: Warehouse) -> N
     rows = {reading.kind.name: rows_of(reading, calls_per_day=12) for reading in READINGS}
     with warehouse.begin() as connection:
         for reading in READINGS:
-            ensure_months(connection, "comagic_raw", catalog.tables()[reading.kind.report], *DAYS)
+            ensure_months(connection, "comagic_raw", reading.kind.report, *DAYS)
             load(connection, reading, rows[reading.kind.name])
     failures: list[BaseException] = []
     engine = create_engine(warehouse.url, pool_size=12).execution_options(schema_translate_map=asdict(Schemas()))

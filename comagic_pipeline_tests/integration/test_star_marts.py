@@ -14,7 +14,7 @@ from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.embedded import EmbeddedServer
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.migrations import upgrade
-from comagic_pipeline.warehouse.raw import ensure_months
+from comagic_pipeline.warehouse.months import ensure_months
 from comagic_pipeline.warehouse.star.marts import MARTS
 from comagic_pipeline_tests.integration.star_reference import (
     LOADED,
@@ -60,7 +60,7 @@ def built(server: EmbeddedServer) -> Iterator[Built]:
         upgrade(warehouse, methods)
         with warehouse.begin() as connection:
             for reading, method in zip(READINGS, methods[1:], strict=True):
-                ensure_months(connection, "comagic_raw", method, *DAYS)
+                ensure_months(connection, "comagic_raw", method.table, *DAYS)
                 load(connection, reading, rows[reading.kind.name])
                 build_both(connection, reading.kind)
         yield Built(warehouse, rows)

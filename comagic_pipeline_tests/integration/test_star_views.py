@@ -15,7 +15,7 @@ from comagic_pipeline import catalog
 from comagic_pipeline.warehouse.embedded import EmbeddedServer
 from comagic_pipeline.warehouse.engine import Schemas, Warehouse
 from comagic_pipeline.warehouse.migrations import upgrade
-from comagic_pipeline.warehouse.raw import ensure_months
+from comagic_pipeline.warehouse.months import ensure_months
 from comagic_pipeline.warehouse.star import views
 from comagic_pipeline.warehouse.star.build import build
 from comagic_pipeline.warehouse.star.kinds import KINDS
@@ -96,7 +96,7 @@ def test_views_of_mybi_tables_are_mybis(warehouse: Warehouse) -> None:
     """Names and columns are those that mybi gives, so that dashboards keep working; ours follow. Nothing is cut."""
     assert made(warehouse) == []
     found = columns(warehouse)
-    assert len(found) == len(metadata.tables) + len(MARTS)
+    assert len(found) == len(metadata.tables) + len(MARTS) + 1  # and comagic_reports
     for table in metadata.sorted_tables:
         if table.name not in MYBI:
             continue
@@ -114,7 +114,7 @@ def test_views_of_mybi_tables_are_mybis(warehouse: Warehouse) -> None:
 def test_the_reader_reads_views_and_nothing_else(warehouse: Warehouse, reader: str) -> None:
     """Values come through the views; tables, other schemas and writing are refused."""
     with warehouse.begin() as connection:
-        ensure_months(connection, "comagic_raw", METHODS[0], *JANUARY)
+        ensure_months(connection, "comagic_raw", METHODS[0].table, *JANUARY)
         values = {"direction": "in", "contact_phone_number": "79001234567", "talk_duration": 7}
         connection.execute(insert(CALLS), call(1, "2026-01-10 10:00:00", tags=[tag(5, "Продажа")]) | values)
         build(connection, Schemas(), MAIN, KINDS[0], *JANUARY)
@@ -219,7 +219,7 @@ def test_without_the_right_to_create_roles_there_are_views_and_a_warning(warehou
                 (line,) = made(other)
                 assert line.startswith(f"role {reader} cannot be set up (permission denied to create role)")
                 assert line.endswith(f"let an administrator run CREATE ROLE {reader}")
-                assert len(columns(warehouse)) == len(metadata.tables) + len(MARTS)
+                assert len(columns(warehouse)) == len(metadata.tables) + len(MARTS) + 1  # and comagic_reports
                 connection.execute(f"create role {reader}")
                 assert made(other) == []
                 with other.begin() as theirs:
@@ -237,7 +237,7 @@ def test_several_at_once_in_two_databases(warehouse: Warehouse, database_url: st
         with ThreadPoolExecutor(6) as pool:
             assert list(pool.map(made, [warehouse, second] * 3)) == [[]] * 6
         for each in (warehouse, second):
-            assert len(columns(each)) == len(metadata.tables) + len(MARTS)
+            assert len(columns(each)) == len(metadata.tables) + len(MARTS) + 1  # and comagic_reports
             with each.connect() as connection:
                 connection.execute(text(f"set local role {reader}"))
                 connection.execute(text('select * from comagic_views."CM Звонки"')).all()
@@ -251,7 +251,7 @@ def test_a_prefix_that_makes_names_too_long_is_told(warehouse: Warehouse) -> Non
     prefix = "Приставка на тридцать букв вот"
     warnings = made(warehouse, prefix)
     found = columns(warehouse)
-    assert len(found) == len(metadata.tables) + len(MARTS)
+    assert len(found) == len(metadata.tables) + len(MARTS) + 1  # and comagic_reports
     assert all(len(name.encode()) <= 63 for name in found)
     assert len(warnings) == len([name for name in found if not name.startswith("SHD")])
     assert all("PostgreSQL's names end after 63 bytes" in line for line in warnings)

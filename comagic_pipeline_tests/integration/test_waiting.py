@@ -28,8 +28,10 @@ from comagic_pipeline.sandbox.world import World
 from comagic_pipeline.tables import SHARED_STAR, STAR_OF_KIND
 from comagic_pipeline.warehouse import waiting
 from comagic_pipeline.warehouse.engine import Warehouse
-from comagic_pipeline.warehouse.load import Account, DayLoad
+from comagic_pipeline.warehouse.load import DayLoad
 from comagic_pipeline.warehouse.ops import waiting_days
+from comagic_pipeline.warehouse.targets import Account
+from comagic_pipeline.warehouse.targets.raw import RawTarget
 from comagic_pipeline.warehouse.waiting import WaitingPeriod, waiting_periods
 from comagic_pipeline_tests.integration.raw_reference import days_between, query
 from comagic_pipeline_tests.integration.runs import failures, run_load
@@ -311,7 +313,7 @@ def stored(warehouse: Warehouse) -> tuple[list[Any], list[Any]]:
 def test_a_day_is_struck_off_when_it_is_loaded(warehouse: Warehouse) -> None:
     """With each part that is complete, and not before: rows that were written or taken back change nothing."""
     expect(warehouse, 1, 4)
-    with DayLoad(warehouse, tables()[CALLS], Account(1), "run", facts=[FACTS]) as load:
+    with DayLoad(warehouse, RawTarget(tables()[CALLS]), Account(1), "run", facts=[FACTS]) as load:
         load.write(day(3), day(4), [call(4, day(4))], [])
         assert waits(warehouse).keys() == days(1, 2, 3, 4)
         load.complete(day(3), day(4), 1)
@@ -341,7 +343,7 @@ def test_a_connection_that_dies_before_the_commit(warehouse: Warehouse, warehous
 
     event.listen(Engine, "commit", kill)
     try:
-        with DayLoad(warehouse, tables()[CALLS], Account(1), "run", facts=[FACTS]) as load:
+        with DayLoad(warehouse, RawTarget(tables()[CALLS]), Account(1), "run", facts=[FACTS]) as load:
             load.write(day(1), day(2), [call(1, day(1))], [])
             with pytest.raises(OperationalError):
                 load.complete(day(1), day(2), 1)
@@ -514,7 +516,7 @@ def test_days_that_change_while_the_star_is_built_are_due_again(load: Load) -> N
 
 def replace_day(warehouse: Warehouse, of: date) -> None:
     """Another run replaces a day."""
-    with DayLoad(warehouse, tables()[CALLS], Account(1), "other", facts=[FACTS]) as other:
+    with DayLoad(warehouse, RawTarget(tables()[CALLS]), Account(1), "other", facts=[FACTS]) as other:
         other.write(of, of, [call(1, of)], [])
         other.complete(of, of, 1)
 

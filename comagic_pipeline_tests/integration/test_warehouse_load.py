@@ -15,9 +15,11 @@ from sqlalchemy.exc import IntegrityError
 
 from comagic_pipeline.catalog import tables
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError
-from comagic_pipeline.warehouse.load import Account, DayLoad, replace_dictionary
+from comagic_pipeline.warehouse.load import DayLoad, replace_dictionary
 from comagic_pipeline.warehouse.migrations import upgrade
-from comagic_pipeline.warehouse.raw import ensure_months
+from comagic_pipeline.warehouse.months import ensure_months
+from comagic_pipeline.warehouse.targets import Account
+from comagic_pipeline.warehouse.targets.raw import RawTarget
 
 CALLS, CAMPAIGNS = tables()["calls_report"], tables()["campaigns"]
 MAIN = Account(1)
@@ -49,7 +51,7 @@ def load(
     warehouse: Warehouse, first: date, last: date, *rows: Any, account: Account = MAIN, rejected: tuple[Any, ...] = ()
 ) -> None:
     """Replace the days."""
-    with DayLoad(warehouse, CALLS, account, "run") as days:
+    with DayLoad(warehouse, RawTarget(CALLS), account, "run") as days:
         days.write(first, last, rows, rejected)
         days.complete(first, last, 1)
 
@@ -121,7 +123,7 @@ def test_nothing_is_seen_before_the_days_are_complete(warehouse: Warehouse) -> N
     """Others see the old rows while new ones are written, and keep them when the load is given up."""
     load(warehouse, FIRST, SECOND, call(1), rejected=(Rejected("1", FIRST),))
     before = (ids(warehouse), ledger(warehouse), query(warehouse, "select * from comagic_ops.rejected_rows"))
-    with pytest.raises(RuntimeError, match="given up"), DayLoad(warehouse, CALLS, MAIN, "run") as days:  # noqa: PT012
+    with pytest.raises(RuntimeError, match="given up"), DayLoad(warehouse, RawTarget(CALLS), MAIN, "run") as days:  # noqa: PT012
         days.write(FIRST, SECOND, [call(2), call(3, SECOND)], [Rejected("2", FIRST)])
         days.write(SECOND, SECOND, [call(4, SECOND)], [])
         assert before[0] == ids(warehouse)
@@ -132,7 +134,7 @@ def test_nothing_is_seen_before_the_days_are_complete(warehouse: Warehouse) -> N
 def test_days_that_are_complete_outlive_a_failure_after_them(warehouse: Warehouse) -> None:
     """The first day is committed with its ledger line, the second is as it was."""
     load(warehouse, FIRST, SECOND, call(1), call(2, SECOND))
-    with pytest.raises(RuntimeError, match="given up"), DayLoad(warehouse, CALLS, MAIN, "run") as days:  # noqa: PT012
+    with pytest.raises(RuntimeError, match="given up"), DayLoad(warehouse, RawTarget(CALLS), MAIN, "run") as days:  # noqa: PT012
         days.write(FIRST, FIRST, [call(10), call(11)], [])
         assert [(each.day, each.rows, each.points) for each in days.complete(FIRST, FIRST, 3)] == [(FIRST, 2, 3.0)]
         days.write(SECOND, SECOND, [], [])
@@ -154,7 +156,7 @@ def test_rows_and_their_line_of_the_ledger_come_together(warehouse: Warehouse) -
 
 def test_a_day_may_come_in_parts_and_once_more(warehouse: Warehouse) -> None:
     """Parts of a day add up; the day that is read again in the same load replaces them."""
-    with DayLoad(warehouse, CALLS, MAIN, "run") as days:
+    with DayLoad(warehouse, RawTarget(CALLS), MAIN, "run") as days:
         days.write(FIRST, FIRST, [call(1)], [Rejected("1", FIRST)])
         days.write(FIRST, FIRST, [call(2)], [Rejected("2", FIRST)])
         days.complete(FIRST, FIRST, 1)
@@ -185,7 +187,7 @@ def test_a_lost_connection_is_one_line_and_the_next_load_works(warehouse: Wareho
     """The server ends the connection between two pages: the old rows stay."""
     load(warehouse, FIRST, FIRST, call(1))
     with pytest.raises(WarehouseError, match="terminating connection") as caught:  # noqa: PT012, SIM117
-        with DayLoad(warehouse, CALLS, MAIN, "run") as days:
+        with DayLoad(warehouse, RawTarget(CALLS), MAIN, "run") as days:
             days.write(FIRST, FIRST, [call(2)], [])
             query(
                 warehouse,
@@ -201,7 +203,7 @@ def test_a_lost_connection_is_one_line_and_the_next_load_works(warehouse: Wareho
 
 def test_two_loads_of_one_day_take_turns(warehouse: Warehouse) -> None:
     """The second waits for the first to end and then replaces its rows: never both, never a mix."""
-    with ThreadPoolExecutor(1) as pool, DayLoad(warehouse, CALLS, MAIN, "first") as first:
+    with ThreadPoolExecutor(1) as pool, DayLoad(warehouse, RawTarget(CALLS), MAIN, "first") as first:
         first.write(FIRST, SECOND, [call(1), call(2, SECOND)], [])
         second = pool.submit(load, warehouse, SECOND, THIRD, call(3, SECOND), call(4, THIRD))
         assert waiting(warehouse)
@@ -244,9 +246,9 @@ def test_months_are_made_once_by_whoever_comes_first(warehouse: Warehouse) -> No
 
     def work(_: int) -> None:
         with warehouse.begin() as connection:
-            ensure_months(connection, "comagic_raw", CALLS, date(2025, 12, 31), date(2027, 1, 1))
+            ensure_months(connection, "comagic_raw", CALLS.table, date(2025, 12, 31), date(2027, 1, 1))
 
-    with DayLoad(warehouse, CALLS, MAIN, "run") as days:
+    with DayLoad(warehouse, RawTarget(CALLS), MAIN, "run") as days:
         days.write(date(2026, 5, 1), date(2026, 5, 1), [call(1, date(2026, 5, 1))], [])
         with ThreadPoolExecutor(4) as pool:
             assert len(list(pool.map(work, range(4), timeout=20))) == 4

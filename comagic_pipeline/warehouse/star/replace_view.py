@@ -73,6 +73,19 @@ def drop_view(connection: Connection, view: str) -> str | None:
     return None
 
 
+def drop_views_of(connection: Connection, table: str) -> str | None:
+    """Drop the views of ours that are made of a table, given by its quoted name: they are made anew after a change.
+
+    Gives a line for people when views of others are made of it.
+    """
+    for made_of_it in connection.execute(_made_of, {"view": table}).all():
+        if not _OURS.match(made_of_it.comment or ""):
+            return f"{made_of_it.view} is made of {table}: drop it"
+        if left := drop_view(connection, made_of_it.view):
+            return left
+    return None
+
+
 def _drop(connection: Connection, view: str) -> None:
     for made_of_it in connection.execute(_made_of, {"view": view}).all():
         if _OURS.match(made_of_it.comment or ""):

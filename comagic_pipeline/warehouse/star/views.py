@@ -19,6 +19,7 @@ from comagic_pipeline.warehouse.star.replace_view import drop_others, escaped, l
 from comagic_pipeline.warehouse.star.shared import general_dates
 from comagic_pipeline.warehouse.star.tables import metadata
 from comagic_pipeline.warehouse.star.template import quoted
+from comagic_pipeline.warehouse.targets.json_reports import comagic_reports
 
 READER = "comagic_reader"
 """The role of analysts. It cannot log in: grant it to those who can."""
@@ -35,8 +36,12 @@ def views_schema(schemas: Schemas) -> str:
     return f"{schemas.star[: _LONGEST_NAME - len('_views')]}_views"
 
 
-def create_views(connection: Connection, schemas: Schemas, prefix: str = DEFAULT_PREFIX) -> list[str]:
+def create_views(
+    connection: Connection, schemas: Schemas, prefix: str = DEFAULT_PREFIX, reports: Iterable[Table] = ()
+) -> list[str]:
     """Make the Russian views and let the reader read them, in the caller's transaction; what is right is not touched.
+
+    `reports` are the tables of custom reports: their views have their own names and columns, behind the prefix.
 
     Several processes may do so at once. Views of another prefix, or of tables that are no more, are dropped; what other
     people made is left alone. Gives a line for each thing that is not as it should be: a name that PostgreSQL would
@@ -46,7 +51,7 @@ def create_views(connection: Connection, schemas: Schemas, prefix: str = DEFAULT
     schema = views_schema(schemas)
     if connection.scalar(text("select to_regnamespace(quote_ident(:schema))"), {"schema": schema}) is None:
         connection.execute(CreateSchema(schema))
-    tables = [*metadata.sorted_tables, *MARTS]
+    tables = [*metadata.sorted_tables, comagic_reports, *MARTS, *reports]
     captions = [f"{_prefix(table, prefix)} {table.info['label_ru']}" for table in tables]
     names = unique_names(captions)
     warnings = [
@@ -58,7 +63,7 @@ def create_views(connection: Connection, schemas: Schemas, prefix: str = DEFAULT
     made = []
     for table, name in zip(tables, names, strict=True):
         query = _query(schemas, table)
-        if left := replace_view(connection, schema, name, query, f"{table.name}: {table.comment}"):
+        if left := replace_view(connection, schema, name, query, f"{_family(table)}: {table.comment}"):
             warnings.append(left)
         else:
             made.append(name)
@@ -94,13 +99,20 @@ def _query(schemas: Schemas, table: Table) -> str:
         source += f" join {quoted(schemas.star, general_dates.name)} as date on date.id = this.dates_id"
     labels = unique_names(column.info["label_ru"] for _, column in shown)
     columns = [
-        f"{alias}.{column.name} as {quoted(label)}" for (alias, column), label in zip(shown, labels, strict=True)
+        f"{alias}.{quoted(column.name)} as {quoted(label)}"
+        for (alias, column), label in zip(shown, labels, strict=True)
     ]
     return f"select {', '.join(columns)} from {source}"  # noqa: S608 - quoted names
 
 
 def _is_shown(column: Column[object]) -> bool:
-    return column.info["label_ru"] is not None and not column.name.endswith("_hash")
+    is_of_star = column.table.metadata is metadata
+    return column.info.get("label_ru") is not None and not (is_of_star and column.name.endswith("_hash"))
+
+
+def _family(table: Table) -> str:
+    """What the comment of a view begins with: by that it is known as one of ours."""
+    return str(table.info.get("family", table.name))
 
 
 def _let_read(connection: Connection, schema: str, names: list[str]) -> list[str]:

@@ -1,0 +1,105 @@
+"""The job `adhoc_report`: a custom report that stands in no file, described in the Launchpad, loaded once."""
+
+from datetime import date
+from functools import partial
+
+from dagster import Config as RunConfig
+from dagster import Failure, JobDefinition, OpExecutionContext, job, op
+from pydantic import Field, ValidationError
+
+from comagic_pipeline.assets.custom_reports import prepared, wanted
+from comagic_pipeline.assets.report_load import ReportLoad
+from comagic_pipeline.config import Config, ConfigError, CustomReportSection, Source, clashes, custom_report
+from comagic_pipeline.config.reading import problem
+from comagic_pipeline.custom_reports.report import CustomReport
+from comagic_pipeline.partitions import check_period
+from comagic_pipeline.resources import DataApi, WarehouseResource
+
+JOB = "adhoc_report"
+
+
+class AdhocReport(RunConfig):
+    """What the Launchpad asks for."""
+
+    source: str = Field(default="", description="Name of the source; may be left out where there is only one.")
+    name: str = Field(
+        default="", description="Name of the report; the same name replaces the same days. Else it is made of the rest."
+    )
+    report: str = Field(description="Report of the API, by the name of its raw table, such as calls_report.")
+    fields: list[str] = Field(description="Its fields.")
+    filter: str = Field(default="", description="Which rows are wanted, as in the configuration; empty: all.")
+    first_day: str = Field(description="First day, YYYY-MM-DD.")
+    last_day: str = Field(description="Last day, included, YYYY-MM-DD.")
+    as_table: bool = Field(
+        default=False, description="A table with a column for each field, instead of JSON in comagic_reports."
+    )
+    from_raw: bool = Field(
+        default=True, description="Whether days that raw tables hold are read from there, at no points."
+    )
+
+
+def understood(config: Config, words: AdhocReport) -> tuple[Source, CustomReport, tuple[date, date]]:
+    """What the words mean; raises ConfigError with all mistakes."""
+    if not words.source and len(config.sources) > 1:
+        raise ConfigError(f"source: name one of {', '.join(source.name for source in config.sources)}")
+    source = config.source(words.source or config.sources[0].name)
+    chosen = f" where {words.filter}" if words.filter else ""
+    values = {
+        "name": words.name or f"adhoc {words.report} {', '.join(words.fields)}{chosen}"[:64],
+        "report": words.report,
+        "fields": words.fields,
+        "filter": words.filter or None,
+        "structure": "auto" if words.as_table else None,
+        "from_raw": words.from_raw,
+    }
+    try:
+        report = custom_report(CustomReportSection.model_validate(values), source)
+    except ValidationError as error:
+        wrong = [details for details in error.errors() if details["type"] != "literal_error"]
+        raise ConfigError("; ".join(problem(details, None, [*values]) for details in wrong)) from None
+    period = (_day("first_day", words.first_day), _day("last_day", words.last_day))
+    check_period(source, *period, names=("first_day", "last_day"))
+    others = [(other, its) for other in config.sources for its in other.custom_reports]
+    if problems := [f"{key}: {message}" for key, message in clashes(source, report, others)]:
+        raise ConfigError("; ".join(problems))
+    return source, report, period
+
+
+def _day(name: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{name}: {text!r} is no date; write it as YYYY-MM-DD") from None
+
+
+def adhoc_report_job(configuration: Config) -> JobDefinition:
+    """The job, for all sources."""
+
+    @op(name="load_adhoc_report")
+    def load_adhoc_report(
+        context: OpExecutionContext, config: AdhocReport, api: DataApi, warehouse: WarehouseResource
+    ) -> None:
+        try:
+            source, report, period = understood(configuration, config)
+        except ConfigError as error:
+            raise Failure(str(error), allow_retries=False) from None
+        load = ReportLoad(context, api, warehouse, source, wanted(source, report), None)
+        entry = load.load(period, partial(prepared, configuration, report))
+        context.add_output_metadata(
+            {
+                "rows": entry.rows,
+                "points": entry.points,
+                "processor_id": report.processor_id,
+                "tables": ", ".join(report.home.table_names),
+            }
+        )
+
+    @job(
+        name=JOB,
+        description="Loads a custom report that is described here, in the Launchpad, and nowhere else: report, fields, "
+        "filter, period. Its rows stay until the same name is loaded again.",
+    )
+    def adhoc_report() -> None:
+        load_adhoc_report()
+
+    return adhoc_report

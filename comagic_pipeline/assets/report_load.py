@@ -1,0 +1,183 @@
+"""The load of days of a report, whatever its rows are for: a raw table, or the tables of a custom report."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from dagster import AssetExecutionContext, AssetKey, OpExecutionContext
+
+from comagic_pipeline.api.filters import Filter
+from comagic_pipeline.api.reports import report_reader
+from comagic_pipeline.api.windows import DaysComplete, Discarded, Rows
+from comagic_pipeline.asked import CONTINUES, reserve_of
+from comagic_pipeline.assets.customers import Customers
+from comagic_pipeline.assets.days import DoneDays
+from comagic_pipeline.assets.journal import Entry, journaled
+from comagic_pipeline.catalog import Method
+from comagic_pipeline.config import Source
+from comagic_pipeline.custom_reports.from_raw import days_in_raw, raw_rows
+from comagic_pipeline.custom_reports.report import CustomReport
+from comagic_pipeline.resources import DataApi, WarehouseResource
+from comagic_pipeline.warehouse.engine import Warehouse
+from comagic_pipeline.warehouse.load import DayLoad, LoadedDay
+from comagic_pipeline.warehouse.raw_days import snapshot
+from comagic_pipeline.warehouse.targets import Account, Target
+from comagic_pipeline.warehouse.waiting import expect_of_customers, periods, strike_off, waiting_days_of
+
+READ_FROM = "read_from"
+"""Metadata of a day: the raw table that it was read from, at no points, or the API."""
+DATA_API = "Data API"
+_COMMITTED_ROWS = 200_000
+"""How many rows that are read from a raw table one transaction holds at most, in whole days."""
+_DAY = timedelta(days=1)
+
+Period = tuple[date, date]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be loaded: rows of `asked` that pass the filter, into the target.
+
+    `facts` are made of it. A `custom` report may find its rows in a raw table.
+    """
+
+    asked: Method
+    filter: Filter | None
+    target: Target
+    facts: Collection[str] = ()
+    custom: CustomReport | None = None
+
+
+class ReportLoad:
+    """Loads days of a report in a run; the days that are done are told to Dagster when there is an asset for them."""
+
+    def __init__(
+        self,
+        context: AssetExecutionContext | OpExecutionContext,
+        api: DataApi,
+        warehouse: WarehouseResource,
+        source: Source,
+        wanted: Wanted,
+        asset_key: AssetKey | None,
+    ) -> None:
+        self._context, self._api, self._warehouse = context, api, warehouse.get()
+        self._source, self._wanted, self._asset_key = source, wanted, asset_key
+        self._done = DoneDays(context)
+        self._rows: dict[tuple[int, date], int] = {}
+
+    def load(self, period: Period, prepare: Callable[[Warehouse], Sequence[str]] = lambda _: ()) -> Entry:
+        """Load the days, both included, as the journal will tell; raises Failure with one line for a person.
+
+        `prepare` makes the tables ready before anything is asked, and gives lines for people.
+        """
+        wanted, source, run = self._wanted, self._source, self._context.run
+        with (
+            journaled(self._context, self._warehouse, source, wanted.target.name, period) as entry,
+            self._done.reported(),
+        ):
+            entry.warnings += prepare(self._warehouse)
+            with self._api.client(source.name, reserve_of(run, source), self._warehouse, run.run_id) as client:
+                customers = Customers(source, wanted.asked, client, self._warehouse, entry)
+                self._done.customers = len(customers.accounts)
+                user_ids = [account.customer_user_id for account in customers.accounts]
+                with self._warehouse.begin() as connection:
+                    expect_of_customers(
+                        connection,
+                        source.account_id,
+                        wanted.target.name,
+                        user_ids,
+                        period,
+                        run.run_id,
+                        datetime.now(UTC),
+                    )
+
+                def load(account: Account, params: Mapping[str, Any]) -> None:
+                    if wanted.filter and wanted.filter.tree:
+                        params = {**params, "filter": wanted.filter.tree}
+                    sites = lambda: customers.site_ids(account)  # noqa: E731 - asked only where a report needs a site
+                    reader = report_reader(client, wanted.asked, source.zone, params, sites)
+                    try:
+                        with self._days(account) as days:
+                            left = self._load_from_raw(days, account, self._asked_of(account, period), entry)
+                            for step in (step for part in left for step in reader.read(*part)):
+                                match step:
+                                    case Rows(first_day, last_day, rows, rejected):
+                                        kept = list(filter(wanted.filter.keeps, rows)) if wanted.filter else rows
+                                        days.write(first_day, last_day, kept, rejected)
+                                    case Discarded():
+                                        days.discard()
+                                    case DaysComplete(first_day, last_day, points):
+                                        loaded = days.complete(first_day, last_day, points, reader.left_out)
+                                        self._tell(loaded, account, entry, DATA_API)
+                    finally:
+                        entry.points += reader.points
+                        entry.warnings += reader.warnings
+
+                def skip(account: Account) -> None:
+                    self._done.customers -= 1
+                    with self._warehouse.begin() as connection:
+                        ids = (account.account_id, account.customer_user_id)
+                        strike_off(connection, *ids, wanted.target.name, *period)
+
+                customers.load_each(load, skip)
+        return entry
+
+    def _days(self, account: Account) -> DayLoad:
+        wanted = self._wanted
+        return DayLoad(
+            self._warehouse,
+            wanted.target,
+            account,
+            self._context.run.run_id,
+            facts=wanted.facts,
+            filter_text=wanted.filter.text if wanted.filter else None,
+        )
+
+    def _asked_of(self, account: Account, period: Period) -> Sequence[Period]:
+        """What to read for an account, the newest days first."""
+        if CONTINUES not in self._context.run.tags:
+            return [period]
+        with self._warehouse.connect() as connection:
+            ids = (account.account_id, account.customer_user_id)
+            return waiting_days_of(connection, *ids, self._wanted.target.name, *period)[::-1]
+
+    def _load_from_raw(
+        self, days: DayLoad, account: Account, asked: Sequence[Period], entry: Entry
+    ) -> Iterator[Period]:
+        """Load what the raw table of a custom report holds already; gives what is left for the API."""
+        report = self._wanted.custom
+        if report is None or not report.reads_raw:
+            yield from asked
+            return
+        for period in asked:
+            with snapshot(self._warehouse) as connection:
+                zone, now = self._source.zone, datetime.now(UTC)
+                held = days_in_raw(connection, report, account, zone, period, now)
+                for part in periods(held):
+                    first_day, rows = part[0], 0
+                    for day in _days_of(part):
+                        days.write(day, day, (), ())
+                        for kept in raw_rows(connection, report, account, day):
+                            days.write(day, day, kept, ())
+                            rows += len(kept)
+                        if rows >= _COMMITTED_ROWS or day == part[1]:
+                            self._tell(days.complete(first_day, day, 0), account, entry, report.method.table)
+                            first_day, rows = day + _DAY, 0
+            left = set(_days_of(period)) - set(held)
+            yield from periods(sorted(left))[::-1]
+
+    def _tell(self, loaded: Sequence[LoadedDay], account: Account, entry: Entry, read_from: str) -> None:
+        for day in loaded:
+            # A day that changed while it was read comes twice.
+            self._rows[account.customer_user_id, day.day] = day.rows
+            if self._asset_key:
+                told = {READ_FROM: read_from} if self._wanted.custom else {}
+                costs = {"points": day.points, "seconds": day.seconds}
+                self._done.add(self._asset_key, day.day, day.rows, account.customer_user_id, **costs, **told)
+        entry.rows = sum(self._rows.values())
+        self._context.log.info(f"{self._wanted.target.name}: complete from {loaded[0].day} to {loaded[-1].day}")
+
+
+def _days_of(period: Period) -> list[date]:
+    return [period[0] + number * _DAY for number in range((period[1] - period[0]).days + 1)]

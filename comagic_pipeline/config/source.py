@@ -1,0 +1,198 @@
+"""The section `sources`: the configured accounts."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, Field, PrivateAttr, StringConstraints, model_validator
+
+from comagic_pipeline import catalog
+from comagic_pipeline.api.filters import Filter, parse_filter
+from comagic_pipeline.catalog import Method
+from comagic_pipeline.config.values import VARIABLE, ConfigError, Section, Setting, nearest
+from comagic_pipeline.custom_reports.report import CustomReport
+from comagic_pipeline.tables import REPORTS, TABLE_NAMES, default_tables, with_what_they_need
+
+SANDBOX = "sandbox"
+"""As `base_url`: the sandbox API of this project instead of the vendor's."""
+SANDBOX_PORT = 8765
+"""Where the sandbox of `up` and `demo` listens on this machine."""
+SANDBOX_URL_VARIABLE = "COMAGIC_SANDBOX_URL"
+"""Where it answers when another port was chosen."""
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is no time zone; write an IANA name such as Europe/Moscow") from error
+    return name
+
+
+def _base_url(url: Setting) -> Setting:
+    # What a variable stands for is checked when it is looked up.
+    if url != SANDBOX and not VARIABLE.search(url):
+        _check_address(url)
+    return url
+
+
+def _check_address(url: str) -> None:
+    """Raises ValueError when no key should be sent there."""
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise ValueError(f"write the address of the Data API, such as https://dataapi.comagic.ru/v2.0, or {SANDBOX}")
+    if parts.username or parts.password:
+        raise ValueError("an address holds no key; put it into token")
+    if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise ValueError("the key travels in the request: use https:// (http:// is for this machine only)")
+
+
+def _filters(filters: dict[str, str]) -> dict[str, str]:
+    reports = {method.table: method for method in REPORTS}
+    for table, text in filters.items():
+        if table not in reports:
+            raise ValueError(f"there is no report {table!r}{nearest(table, reports)}")
+        parse_filter(text, reports[table])
+    return filters
+
+
+def _table_names(names: list[str]) -> list[str]:
+    for name in names:
+        if name not in TABLE_NAMES:
+            raise ValueError(f"there is no table {name!r}{nearest(name, TABLE_NAMES)}")
+    return names
+
+
+_UserId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+
+
+class DayPoints(Section):
+    """What backfills must leave of the day's points, for the nightly load."""
+
+    reserve: int = Field(
+        default=300,
+        ge=0,
+        description="Points of the day that backfills and `load` leave for the scheduled loads.",
+    )
+
+
+class Source(Section):
+    """One configured CoMagic account."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = Field(
+        description="Prefix of its assets, groups and jobs: small letters, digits, _; at most 32, a letter first."
+    )
+    account_id: int = Field(
+        ge=1, le=2**31 - 1, description="Number that every row carries: your choice, one for each source."
+    )
+    base_url: Annotated[Setting, AfterValidator(_base_url)] = Field(
+        description=f"Address of the Data API, or `{SANDBOX}` for a made-up account on this machine."
+    )
+    token: Setting | None = Field(default=None, description="Key of the API; or give login and password.")
+    login: Setting | None = Field(default=None, description="Login of a user of the account, where there is no token.")
+    password: Setting | None = Field(default=None, description="Password of that user.")
+    start_date: date = Field(description="First day of the history, YYYY-MM-DD.")
+    timezone: Annotated[str, AfterValidator(_zone)] = Field(
+        default="Europe/Moscow", description="Time zone of the account, an IANA name; `doctor` compares it."
+    )
+    refresh_days: int = Field(
+        default=7, ge=1, le=90, description="How many past days each nightly load replaces, 1 to 90."
+    )
+    tables: Literal["all"] | Annotated[list[str], Field(min_length=1), AfterValidator(_table_names)] = Field(
+        default="all", description="`all`, or a list of tables; what they need comes along."
+    )
+    filters: Annotated[dict[str, str], AfterValidator(_filters)] = Field(
+        default={}, description="Which rows of a report are wanted: an expression by the name of its table."
+    )
+    user_ids: Literal["all"] | Annotated[list[_UserId], Field(min_length=1)] | None = Field(
+        default=None, description="For the key of an agent: `all` customers, or a list of ids of their users."
+    )
+    day_points: DayPoints = DayPoints()
+    _custom_reports: tuple[CustomReport, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        if self.token is not None and (self.login is not None or self.password is not None):
+            raise ValueError("give token, or login and password, not both")
+        for table in self.filters:
+            if table not in self.chosen_tables:
+                raise ValueError(f"filters: {table} is not among the tables of the source")
+        if self.token is None and (self.login is None or self.password is None):
+            raise ValueError("give token, or login and password")
+        return self
+
+    def resolved_base_url(self) -> str:
+        """`base_url` with its variables filled in; raises ConfigError when that is no address for a key."""
+        place = f"sources.{self.name}.base_url"
+        url = self.base_url.resolve(place)
+        try:
+            _check_address(url)
+        except ValueError as error:
+            raise ConfigError(f"{place}: {error}") from None
+        return url
+
+    @property
+    def is_agent(self) -> bool:
+        """True when the key is an agent's and serves the accounts of customers."""
+        return self.user_ids is not None
+
+    @property
+    def chosen_tables(self) -> frozenset[str]:
+        """The tables that the source has: those that were chosen and those that they need."""
+        chosen = default_tables(is_agent=self.is_agent) if self.tables == "all" else self.tables
+        return with_what_they_need(chosen, is_agent=self.is_agent)
+
+    @property
+    def tables_that_come_along(self) -> list[str]:
+        """The tables that were not chosen and are loaded because chosen ones need them or are built with them."""
+        chosen = default_tables(is_agent=self.is_agent) if self.tables == "all" else self.tables
+        return [name for name in TABLE_NAMES if name in self.chosen_tables - set(chosen)]
+
+    def filter(self, table: str) -> Filter | None:
+        """Which rows of a report are wanted; None for all."""
+        return parse_filter(self.filters[table], catalog.tables()[table]) if table in self.filters else None
+
+    @property
+    def custom_reports(self) -> tuple[CustomReport, ...]:
+        """The custom reports of the source."""
+        return self._custom_reports
+
+    def give_reports(self, reports: Sequence[CustomReport]) -> None:
+        """Note the custom reports that the file has for the source."""
+        self._custom_reports = tuple(reports)
+
+    @property
+    def reports(self) -> dict[str, Method]:
+        """What the source loads by days, by the name in the ledger: reports into raw tables, and custom ones."""
+        chosen = self.chosen_tables
+        raw = {method.table: method for method in REPORTS if method.table in chosen}
+        return raw | {report.asset_name: report.method for report in self.custom_reports}
+
+    def holds(self, report: CustomReport) -> bool:
+        """True when the raw tables that the source loads have all that a custom report of it wants."""
+        table = report.method.table
+        if not report.reads_raw or table not in self.chosen_tables:
+            return False
+        chosen = self.filter(table)
+        return chosen is None or (report.filter is not None and report.filter.is_within(chosen))
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The account's time zone."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def pool(self) -> str:
+        """The name of the concurrency pool that bounds the runs with requests to this account."""
+        return f"comagic_{self.name}"
+
+
+def unknown_source(name: str, names: list[str]) -> str:
+    """What is said of a source that there is not."""
+    return f"there is no source {name!r}{nearest(name, names)}; the config has: {', '.join(names)}"

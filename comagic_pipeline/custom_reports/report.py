@@ -1,0 +1,84 @@
+"""A custom report, understood: what is asked of the API for it, where its rows go, what people and Dagster call it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import tzinfo
+from functools import cached_property
+
+from comagic_pipeline.api.filters import Filter
+from comagic_pipeline.catalog import ColumnType, Method
+from comagic_pipeline.custom_reports.mapping import day_of, json_of, place_of, rows_of
+from comagic_pipeline.custom_reports.structure import TableSource, default_table_name
+from comagic_pipeline.warehouse.report_tables import ReportHome
+from comagic_pipeline.warehouse.targets import Target
+from comagic_pipeline.warehouse.targets.json_reports import JsonReportTarget
+from comagic_pipeline.warehouse.targets.structured import StructuredTarget
+
+
+@dataclass(frozen=True)
+class CustomReport:
+    """A custom report of one source. `tables` are those of its structure; without any its rows are JSON texts.
+
+    `fields` are those that its rows or tables have. `refresh_days` and `cron_schedule` are those of its schedule, if it
+    has one. `reads_raw` when raw tables may serve instead of the API.
+    """
+
+    name: str
+    processor_id: int
+    asset_name: str
+    account_id: int
+    method: Method
+    fields: tuple[str, ...]
+    filter: Filter | None = field(compare=False)
+    tables: tuple[TableSource, ...] = ()
+    refresh_days: int = 7
+    cron_schedule: str | None = None
+    reads_raw: bool = True
+
+    @cached_property
+    def needed(self) -> Method:
+        """The report with the columns that are needed: the fields, and what keys, days and the filter are made of."""
+        return self.method.narrowed({*self.fields, *(self.filter.columns if self.filter else ())})
+
+    @cached_property
+    def asked(self) -> Method:
+        """What is asked of the API. Fields of JSON texts are taken over as they come, whatever their type."""
+        if self.tables:
+            return self.needed
+        typed = {*self.method.required_columns, *(self.filter.columns if self.filter else ())}
+        columns = self.needed.columns
+        return replace(
+            self.needed,
+            columns=tuple(
+                replace(column, type=ColumnType.JSON) if column.answered and column.name not in typed else column
+                for column in columns
+            ),
+        )
+
+    @property
+    def home(self) -> ReportHome:
+        """What the books of the warehouse hold of it."""
+        unnamed = default_table_name(self.processor_id)
+        tables = tuple(
+            replace(source.table, label=self.name if source.table.name == unnamed else source.table.name)
+            for source in self.tables
+        )
+        return ReportHome(self.processor_id, self.account_id, self.name, self.asset_name, self.method.table, tables)
+
+    def target(self, zone: tzinfo) -> Target:
+        """Where its rows go; `zone` is the account's, for times that come with an offset after all."""
+        if not self.tables:
+            return JsonReportTarget(
+                self.asset_name,
+                self.processor_id,
+                day_of(self.method),
+                place_of(self.method),
+                json_of(self.method, self.fields),
+            )
+        makers = [(source.table, rows_of(source, self.method, zone)) for source in self.tables]
+        return StructuredTarget(self.asset_name, self.processor_id, day_of(self.method), makers)
+
+
+def all_fields(method: Method) -> Sequence[str]:
+    """Every field of a report."""
+    return [column.name for column in method.columns]

@@ -1,0 +1,173 @@
+"""The table `comagic_reports` as a target: a row of a custom report is a JSON text, as in a mybi connect warehouse.
+
+Rows are numbered within their day by time and key, so that the same rows get the same numbers however they came. Rows
+that are right already are not touched: a second load writes nothing, and ids are stable.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Date,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy import (
+    Sequence as DatabaseSequence,
+)
+
+from comagic_pipeline.warehouse.copying import copy_rows
+from comagic_pipeline.warehouse.engine import Warehouse
+from comagic_pipeline.warehouse.months import ensure_months
+from comagic_pipeline.warehouse.targets import Account, RejectedValue
+
+metadata = MetaData(schema="star")
+
+_ids = DatabaseSequence("comagic_reports_id_seq", metadata=metadata, data_type=Integer)
+
+
+def _column(name: str, kind: Any, label_ru: str, comment: str, **options: Any) -> Column[Any]:
+    return Column(name, kind, nullable=False, comment=comment, info={"label_ru": label_ru}, **options)
+
+
+comagic_reports = Table(
+    "comagic_reports",
+    metadata,
+    # No identity: until PostgreSQL 17 tables with partitions had none.
+    _column(
+        "id",
+        Integer,
+        "Идентификатор записи",
+        "Surrogate key, stable over reloads",
+        server_default=_ids.next_value(),
+        autoincrement=False,
+    ),
+    _column("account_id", Integer, "Идентификатор подключенного аккаунта", "Source, general_accounts.account_id"),
+    _column("processor_id", Integer, "Идентификатор отчета", "Custom report, comagic_ops.custom_reports.processor_id"),
+    _column("simple_date", Date, "Дата отчета", "Day of the row"),
+    _column("row_id", Integer, "Идентификатор строки", "Number of the row within its day, by time and key"),
+    _column("row_data", Text, "Содержимое строки", "The wanted fields as JSON"),
+    _column(
+        "customer_user_id", BigInteger, "Идентификатор клиента", "Customer of an agent, else 0", server_default="0"
+    ),
+    PrimaryKeyConstraint("id", "simple_date", name="comagic_reports_pkey"),
+    Index(
+        "comagic_reports_key",
+        "processor_id",
+        "simple_date",
+        "account_id",
+        "customer_user_id",
+        "row_id",
+        unique=True,
+    ),
+    comment="Rows of custom reports without a structure of their own",
+    info={"label_ru": "Выгруженные отчеты"},
+    postgresql_partition_by="RANGE (simple_date)",
+)
+"""Columns, types and labels are mybi's; the customer is ours, behind them."""
+
+_COLUMNS = {"simple_date": "date", "moment": "timestamp", "row_key": "text", "row_data": "text"}
+
+
+@dataclass(frozen=True)
+class JsonReportTarget:
+    """The rows of one custom report in `comagic_reports`.
+
+    `day` gives the day of a row, None for a report that tells no time; `place` what orders the rows of a day: time, or
+    None, and key; `json` the text of a row.
+    """
+
+    name: str
+    processor_id: int
+    day: Callable[[Any], date | None]
+    place: Callable[[Any], tuple[datetime | None, str]]
+    json: Callable[[Any], str]
+
+    def day_of(self, row: Any) -> date | None:
+        """The day of a row."""
+        return self.day(row)
+
+    def make_room(self, connection: Connection, warehouse: Warehouse, first_day: date, last_day: date) -> None:
+        """The monthly partitions of these days."""
+        ensure_months(connection, warehouse.schemas.star, comagic_reports.name, first_day, last_day)
+
+    def empty(self, connection: Connection, warehouse: Warehouse, account: Account, days: Sequence[date]) -> None:  # noqa: ARG002 - the shape of a target
+        """Note the days: what of them is no more is deleted at the end."""
+        for statement in _BEGIN:
+            connection.execute(text(statement))
+        connection.execute(text(_NOTE_DAYS), {"days": list(days)})
+
+    def write(
+        self,
+        connection: Connection,
+        warehouse: Warehouse,
+        account: Account,  # noqa: ARG002
+        rows: Sequence[Any],
+        days: Sequence[date],
+        loaded_at: datetime,  # noqa: ARG002
+    ) -> Iterable[RejectedValue]:
+        """COPY the rows aside."""
+        values = ((day, *self.place(row), self.json(row)) for row, day in zip(rows, days, strict=True))
+        copy_rows(connection, warehouse, "pg_temp.incoming_rows", [*_COLUMNS], [*_COLUMNS.values()], values)
+        return ()
+
+    def finish(self, connection: Connection, warehouse: Warehouse, account: Account, loaded_at: datetime) -> None:  # noqa: ARG002
+        """Number the rows and make the table's days equal to them."""
+        names = _NAMES | {"reports": warehouse.quote("star", comagic_reports.name)}
+        for statement in _NUMBER:
+            connection.execute(text(statement))
+        for statement in _MERGE:
+            values = account.values | {"processor_id": self.processor_id}
+            connection.execute(text(statement.format(**names)), values)
+        connection.execute(text(_END))
+
+
+_BEGIN = (
+    "create temporary table if not exists incoming_days (simple_date date) on commit drop",
+    "create temporary table if not exists incoming_rows"
+    ' (simple_date date, moment timestamp, row_key text collate "C", row_data text collate "C") on commit drop',
+)
+_NOTE_DAYS = "insert into incoming_days select unnest(cast(:days as date[]))"
+_NUMBER = (
+    """
+    create temporary table numbered_rows on commit drop as
+    select simple_date, row_data, cast(row_number() over day as int) as row_id
+      from incoming_rows
+    window day as (partition by simple_date order by moment, row_key, row_data)
+    """,
+    "analyze numbered_rows",
+)
+_MERGE = (
+    """
+    delete from {reports} as report
+     where {mine} and simple_date in (select simple_date from incoming_days)
+       and not exists (select from numbered_rows as incoming where {same})
+    """,
+    """
+    update {reports} as report set row_data = incoming.row_data
+      from numbered_rows as incoming
+     where {mine} and {same} and report.row_data <> incoming.row_data
+    """,
+    """
+    insert into {reports} (account_id, customer_user_id, processor_id, simple_date, row_id, row_data)
+    select :account_id, :customer_user_id, :processor_id, simple_date, row_id, row_data
+      from numbered_rows as incoming
+     where not exists (select from {reports} as report where {mine} and {same})
+    """,
+)
+_NAMES = {
+    "mine": "report.processor_id = :processor_id and report.account_id = :account_id"
+    " and report.customer_user_id = :customer_user_id",
+    "same": "report.simple_date = incoming.simple_date and report.row_id = incoming.row_id",
+}
+_END = "drop table incoming_days, incoming_rows, numbered_rows"

@@ -1,0 +1,71 @@
+"""The raw table of a report as a target: every column as the API gives it, COPYed as it comes."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, delete
+
+from comagic_pipeline.catalog import Method
+from comagic_pipeline.warehouse.copying import COPY_TYPES, copy_rows
+from comagic_pipeline.warehouse.engine import Warehouse
+from comagic_pipeline.warehouse.months import ensure_months
+from comagic_pipeline.warehouse.raw import raw_table
+from comagic_pipeline.warehouse.targets import Account, RejectedValue
+
+
+def day_of_moment(moment: datetime | date) -> date:
+    """The day of a value of a time column."""
+    return moment.date() if isinstance(moment, datetime) else moment
+
+
+class RawTarget:
+    """The raw table of a report. Rows are structs with one attribute for each column of the method."""
+
+    def __init__(self, method: Method) -> None:
+        self.name = method.table
+        self._method = method
+        self._time = attrgetter(method.time_column) if method.time_column else None
+
+    def day_of(self, row: Any) -> date | None:
+        """The day of the row's time."""
+        return day_of_moment(self._time(row)) if self._time else None
+
+    def make_room(self, connection: Connection, warehouse: Warehouse, first_day: date, last_day: date) -> None:
+        """The monthly partitions of these days."""
+        ensure_months(connection, warehouse.schemas.raw, self.name, first_day, last_day)
+
+    def empty(self, connection: Connection, warehouse: Warehouse, account: Account, days: Sequence[date]) -> None:  # noqa: ARG002 - the shape of a target
+        """Delete the days."""
+        table = raw_table(self._method)
+        mine = (table.c.account_id == account.account_id) & (table.c.customer_user_id == account.customer_user_id)
+        connection.execute(delete(table).where(mine, table.c.event_date.in_(days)))
+
+    def write(
+        self,
+        connection: Connection,
+        warehouse: Warehouse,
+        account: Account,
+        rows: Sequence[Any],
+        days: Sequence[date],
+        loaded_at: datetime,
+    ) -> Iterable[RejectedValue]:
+        """COPY the rows."""
+        ids = (account.account_id, account.customer_user_id)
+        tuples = map(msgspec.structs.astuple, rows)
+        values = ((*ids, *row, day, loaded_at) for row, day in zip(tuples, days, strict=True))
+        copy_raw(connection, warehouse, self._method, values)
+        return ()
+
+    def finish(self, connection: Connection, warehouse: Warehouse, account: Account, loaded_at: datetime) -> None:
+        """Rows are in their place already."""
+
+
+def copy_raw(connection: Connection, warehouse: Warehouse, method: Method, rows: Iterable[tuple[Any, ...]]) -> None:
+    """COPY tuples in the order of the declared columns into the raw table of a method."""
+    types = ["int4", "int8", *(COPY_TYPES[column.type] for column in method.columns)]
+    types += ["date", "timestamptz"] if method.has_period else ["timestamptz"]
+    columns = raw_table(method).columns.keys()
+    copy_rows(connection, warehouse, warehouse.quote("raw", method.table), columns, types, rows)
