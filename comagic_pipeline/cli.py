@@ -87,7 +87,6 @@ def load(
     till: date = last_day.date() if last_day else now
     begin: date = first_day.date() if first_day else max(source.start_date, till - timedelta(days=source.refresh_days))
     console = Console(stderr=as_json)
-    _warn_of_ignored_keys(config.ignored)
     if is_plan:
         with sandbox_api(config):
             _plan(config, source, begin, till, tables, only_missing, as_json)
@@ -283,11 +282,6 @@ def _missing(summary: "Summary") -> str:
         return ""
     mend = " They are loaded when points are there again, while `up` runs." if summary.points_spent_until else ""
     return f"Not loaded: {len(days)} day(s), from {days[0]} to {days[-1]}; what was loaded stays.{mend}"
-
-
-def _warn_of_ignored_keys(keys: tuple[str, ...]) -> None:
-    for key in keys:
-        click.echo(f"Warning: {key}: this version knows the key and does not act on it", err=True)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -19,7 +19,6 @@ from comagic_pipeline.cli import cli
 from comagic_pipeline.config import (
     CONFIG_VARIABLE,
     DEFAULT_PATH,
-    PLANNED_KEYS,
     SANDBOX,
     SANDBOX_PORT,
     SANDBOX_URL_VARIABLE,
@@ -263,8 +262,6 @@ def _settings() -> Iterator[str]:
     )
     variable = [name for name, field in keys.items() if Setting in (field.annotation, *get_args(field.annotation))]
     yield f"`${{NAME}}` stands for an environment variable in\n{_code(*variable)}."
-    planned = [f"sources[].{key}" for key in PLANNED_KEYS["source"]]
-    yield f"Without effect in this version, as `load` and `doctor` say:\n{_code(*planned)}."
     yield _ENVIRONMENT
     rows = [(_code(name), meaning, default) for name, (meaning, default) in ENVIRONMENT.items()]
     yield _table(("variable", "meaning", "default"), rows)
@@ -283,7 +280,7 @@ def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fie
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    return "none" if field.default in (None, {}) else _code(field.default)
+    return "none" if field.default in (None, {}, []) else _code(field.default)
 
 
 def _is_section(annotation: Any) -> bool:

@@ -8,28 +8,38 @@ from comagic_pipeline.config.custom_report import CustomReportSection, custom_re
 from comagic_pipeline.config.file import (
     CONFIG_VARIABLE,
     DEFAULT_PATH,
-    PLANNED_KEYS,
+    Alerts,
     Config,
     clashes,
     config_path,
     load_config,
     parse_config,
 )
-from comagic_pipeline.config.source import SANDBOX, SANDBOX_PORT, SANDBOX_URL_VARIABLE, DayPoints, Source
+from comagic_pipeline.config.source import (
+    SANDBOX,
+    SANDBOX_PORT,
+    SANDBOX_URL_VARIABLE,
+    DayPoints,
+    Reconciliation,
+    Retention,
+    Source,
+)
 from comagic_pipeline.config.values import ConfigError, Setting
 from comagic_pipeline.config.warehouse import SchemaNames, WarehouseConfig
 
 __all__ = [
     "CONFIG_VARIABLE",
     "DEFAULT_PATH",
-    "PLANNED_KEYS",
     "SANDBOX",
     "SANDBOX_PORT",
     "SANDBOX_URL_VARIABLE",
+    "Alerts",
     "Config",
     "ConfigError",
     "CustomReportSection",
     "DayPoints",
+    "Reconciliation",
+    "Retention",
     "SchemaNames",
     "Setting",
     "Source",

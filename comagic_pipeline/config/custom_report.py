@@ -16,14 +16,12 @@ from pydantic import (
 from comagic_pipeline.api.filters import Filter, parse_filter
 from comagic_pipeline.catalog import Method, tables
 from comagic_pipeline.config.source import Source, unknown_source
-from comagic_pipeline.config.values import Mistakes, Section, nearest
+from comagic_pipeline.config.values import OFF, Mistakes, Schedule, Section, nearest
 from comagic_pipeline.custom_reports.names import asset_name, normal_name, report_id
 from comagic_pipeline.custom_reports.report import CustomReport, all_fields
 from comagic_pipeline.custom_reports.structure import TableSource, default_table, tables_of
 from comagic_pipeline.tables import REPORTS
 
-OFF = "off"
-"""As `schedule`: none."""
 _REPORTS = {method.table: method for method in REPORTS}
 
 
@@ -34,16 +32,6 @@ def _name(name: str) -> str:
     if not name.isprintable():
         raise ValueError("has a character that cannot be seen; write it without")
     return name
-
-
-def _cron(schedule: str) -> str:
-    if schedule != OFF:
-        # Here, for Dagster takes its time to come: only who has custom reports waits for it.
-        from dagster._utils.schedules import is_valid_cron_schedule
-
-        if not is_valid_cron_schedule(schedule):
-            raise ValueError(f"{schedule!r} is no cron schedule; write five parts such as 30 5 * * *, or {OFF}")
-    return schedule
 
 
 class ColumnSection(Section):
@@ -114,9 +102,8 @@ class CustomReportSection(Section):
         description="Without it rows are JSON in `comagic_reports`; `auto`: a table with a column for each field; "
         "or your own tables (docs/custom_reports.md).",
     )
-    # YAML takes a bare off for false.
-    schedule: Annotated[str, BeforeValidator(lambda value: OFF if value is False else value), AfterValidator(_cron)] = (
-        Field(default="30 5 * * *", description=f"When it is loaded again: cron by the source's clock, or `{OFF}`.")
+    schedule: Schedule = Field(
+        default="30 5 * * *", description=f"When it is loaded again: cron by the source's clock, or `{OFF}`."
     )
     refresh_days: int | None = Field(
         default=None, ge=0, le=366, description="How many past days that load replaces; else those of the source."

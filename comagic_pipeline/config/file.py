@@ -4,22 +4,28 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from comagic_pipeline.config.custom_report import ColumnSection, CustomReportSection, TableSection, custom_report
 from comagic_pipeline.config.reading import Content, problem
-from comagic_pipeline.config.source import DayPoints, Source, unknown_source
-from comagic_pipeline.config.values import ConfigError, Mistakes, Section
+from comagic_pipeline.config.source import DayPoints, Reconciliation, Retention, Source, unknown_source
+from comagic_pipeline.config.values import ConfigError, Mistakes, Section, Setting
 from comagic_pipeline.config.warehouse import SchemaNames, WarehouseConfig
 from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.tables import TABLE_NAMES
 
 CONFIG_VARIABLE = "COMAGIC_CONFIG"
 DEFAULT_PATH = "comagic.yaml"
-PLANNED_KEYS = {"source": ("reconciliation", "retention")}
-"""Keys of the design that this version accepts and does not act on; every command says so."""
+
+
+class Alerts(Section):
+    """Who is told when something goes wrong."""
+
+    urls: list[Setting] = Field(
+        default=[], description="Addresses for Apprise: Telegram, Slack, mail and many more; each may hold `${NAME}`."
+    )
 
 
 class Config(Section):
@@ -28,8 +34,8 @@ class Config(Section):
     warehouse: WarehouseConfig = WarehouseConfig()
     sources: list[Source] = Field(min_length=1)
     custom_reports: list[CustomReportSection] = Field(default=[])
+    alerts: Alerts = Alerts()
     _path: Path = PrivateAttr(default=Path(DEFAULT_PATH))
-    _ignored: tuple[str, ...] = PrivateAttr(default=())
 
     @property
     def path(self) -> Path:
@@ -40,11 +46,6 @@ class Config(Section):
     def state_folder(self) -> Path:
         """Where the embedded server and Dagster's local files live: .comagic/ beside the file."""
         return self.path.parent / ".comagic"
-
-    @property
-    def ignored(self) -> tuple[str, ...]:
-        """The keys of the file that this version accepts and does not act on."""
-        return self._ignored
 
     @model_validator(mode="after")
     def _tell_sources_apart(self) -> Self:
@@ -66,6 +67,14 @@ class Config(Section):
             others = [(other, its) for place, other, its in found if place < number]
             for key, message in clashes(source, report, others):
                 mistakes.add(message, "custom_reports", number, key)
+            keep_days = source.retention.keep_days
+            if (
+                keep_days is not None
+                and "custom_reports" in source.retention.layers
+                and report.refresh_days >= keep_days
+            ):
+                message = f"must be less than retention.keep_days of {source.name}, {keep_days}"
+                mistakes.add(message, "custom_reports", number, "refresh_days")
         mistakes.raise_if_any()
         for source in self.sources:
             source.give_reports([report for _, owner, report in found if owner is source])
@@ -135,29 +144,31 @@ def parse_config(text: str, path: Path) -> Config:
     content = Content(text, path)
     if not isinstance(content.values, dict):
         raise ConfigError(f"{path}: expected the keys warehouse and sources; see comagic.example.yaml")
-    values, ignored = _without_planned_keys(content.values)
-    sources = values.get("sources")
+    sources = content.values.get("sources")
     names = [each.get("name") for each in sources if isinstance(each, dict)] if isinstance(sources, list) else []
     try:
-        config = Config.model_validate(values, context={"sources": [name for name in names if isinstance(name, str)]})
+        config = Config.model_validate(
+            content.values, context={"sources": [name for name in names if isinstance(name, str)]}
+        )
     except ValidationError as error:
         # A list that is wrong is, besides, not the word "all": that goes without saying.
         wrong = [details for details in error.errors() if details["type"] != "literal_error"] or error.errors()
         raise ConfigError(f"{path}: {'; '.join(problem(details, content, _KEYS) for details in wrong)}") from None
-    config._path, config._ignored = path, ignored
+    config._path = path
     return config
 
 
-def _without_planned_keys(content: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    ignored: list[str] = []
-    sources = content.get("sources")
-    if isinstance(sources, list):
-        for index, source in enumerate(sources):
-            if isinstance(source, dict):
-                ignored += [f"sources[{index}].{key}" for key in PLANNED_KEYS["source"] if key in source]
-                sources[index] = {key: value for key, value in source.items() if key not in PLANNED_KEYS["source"]}
-    return content, tuple(ignored)
-
-
-_SECTIONS = (Config, WarehouseConfig, SchemaNames, Source, DayPoints, CustomReportSection, TableSection, ColumnSection)
+_SECTIONS = (
+    Config,
+    WarehouseConfig,
+    SchemaNames,
+    Source,
+    DayPoints,
+    Reconciliation,
+    Retention,
+    CustomReportSection,
+    TableSection,
+    ColumnSection,
+    Alerts,
+)
 _KEYS = [key for section in _SECTIONS for key in section.model_fields]

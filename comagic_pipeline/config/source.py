@@ -1,7 +1,7 @@
 """The section `sources`: the configured accounts."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, StringConstraints, mode
 from comagic_pipeline import catalog
 from comagic_pipeline.api.filters import Filter, parse_filter
 from comagic_pipeline.catalog import Method
-from comagic_pipeline.config.values import VARIABLE, ConfigError, Section, Setting, nearest
+from comagic_pipeline.config.values import OFF, VARIABLE, ConfigError, Schedule, Section, Setting, nearest
 from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.tables import REPORTS, TABLE_NAMES, default_tables, with_what_they_need
 
@@ -82,6 +82,33 @@ class DayPoints(Section):
     )
 
 
+class Reconciliation(Section):
+    """How the warehouse is compared with the API."""
+
+    days: int = Field(default=30, ge=1, le=366, description="How many past days are compared, 1 to 366.")
+    mode: Literal["quick", "sampled", "full"] = Field(
+        default="sampled",
+        description="`quick`: numbers of rows; `sampled`: the rows of some days in turn besides; `full`: all rows.",
+    )
+    tolerance: int = Field(default=0, ge=0, description="Differences of calls and of seconds up to this are accepted.")
+    schedule: Schedule = Field(default="0 6 * * *", description=f"When: cron by the source's clock, or `{OFF}`.")
+    heal_days: int = Field(
+        default=10, ge=0, description="How many days that differ are loaded again by themselves, each day at most."
+    )
+
+
+class Retention(Section):
+    """What is deleted when it is old."""
+
+    keep_days: int | None = Field(
+        default=None, ge=1, description="Rows of days before the last so many are deleted; without it nothing is."
+    )
+    layers: Annotated[list[Literal["raw", "star", "custom_reports"]], Field(min_length=1)] = Field(
+        default=["raw", "star", "custom_reports"], description="Where: `raw`, `star`, `custom_reports`."
+    )
+    schedule: Schedule = Field(default="0 3 * * *", description=f"When: cron by the source's clock, or `{OFF}`.")
+
+
 class Source(Section):
     """One configured CoMagic account."""
 
@@ -114,6 +141,8 @@ class Source(Section):
         default=None, description="For the key of an agent: `all` customers, or a list of ids of their users."
     )
     day_points: DayPoints = DayPoints()
+    reconciliation: Reconciliation = Reconciliation()
+    retention: Retention = Retention()
     _custom_reports: tuple[CustomReport, ...] = PrivateAttr(default=())
 
     @model_validator(mode="after")
@@ -125,6 +154,18 @@ class Source(Section):
                 raise ValueError(f"filters: {table} is not among the tables of the source")
         if self.token is None and (self.login is None or self.password is None):
             raise ValueError("give token, or login and password")
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_what_is_loaded_again(self) -> Self:
+        keep_days = self.retention.keep_days
+        needed = {"refresh_days": self.refresh_days, "reconciliation.days": self.reconciliation.days}
+        if keep_days is not None and keep_days <= max(needed.values()):
+            name, days = max(needed.items(), key=lambda each: each[1])
+            raise ValueError(
+                f"retention.keep_days {keep_days} must be more than {name}, {days}: else it deletes what "
+                "is loaded or compared again"
+            )
         return self
 
     def resolved_base_url(self) -> str:
@@ -181,6 +222,12 @@ class Source(Section):
             return False
         chosen = self.filter(table)
         return chosen is None or (report.filter is not None and report.filter.is_within(chosen))
+
+    def horizon(self, layer: str, today: date) -> date | None:
+        """The first day that a layer (raw, star or custom_reports) keeps; None when it keeps all."""
+        if self.retention.keep_days is None or layer not in self.retention.layers:
+            return None
+        return today - timedelta(days=self.retention.keep_days)
 
     @property
     def zone(self) -> ZoneInfo:

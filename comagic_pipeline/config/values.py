@@ -4,9 +4,9 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -64,6 +64,25 @@ class Mistakes:
         """Raises pydantic's ValidationError with all of them."""
         if self._found:
             raise ValidationError.from_exception_data("configuration", self._found, hide_input=True)
+
+
+OFF = "off"
+"""As a schedule: none."""
+
+
+def _cron(schedule: str) -> str:
+    if schedule != OFF:
+        # Here, for Dagster takes its time to come: only who sets a schedule waits for it.
+        from dagster._utils.schedules import is_valid_cron_schedule
+
+        if not is_valid_cron_schedule(schedule):
+            raise ValueError(f"{schedule!r} is no cron schedule; write five parts such as 30 5 * * *, or {OFF}")
+    return schedule
+
+
+# YAML takes a bare off for false.
+Schedule = Annotated[str, BeforeValidator(lambda value: OFF if value is False else value), AfterValidator(_cron)]
+"""When something comes again and again: cron by the source's clock, or OFF."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     Column,
     Connection,
     Date,
@@ -51,6 +52,7 @@ loaded_days = Table(
     Column("loaded_at", DateTime(timezone=True), nullable=False, comment="When the rows were committed"),
     _text("filter", "Which rows were wanted; empty: all", nullable=True),
     Column("left_out", ARRAY(Text), comment="Columns of the table that the rows do not have; empty: not known"),
+    Column("answered", BigInteger, comment="Rows that the API counted, wanted and stored or not; empty: not known"),
     PrimaryKeyConstraint("account_id", "customer_user_id", "table_name", "day", name="loaded_days_pkey"),
     comment="The load ledger: a row is written in the same transaction as the rows of its day",
 )
@@ -98,8 +100,78 @@ journal = Table(
     Column("points", Numeric(12, 4), comment="Points spent"),
     Column("seconds", Double, comment="Time taken"),
     _text("message", "What a person should know", nullable=True),
+    _text("trigger", "What began the run: a schedule, a sensor, a backfill, a command or a person", nullable=True),
+    Column("added", BigInteger, comment="Rows that were not there before"),
+    Column("updated", BigInteger, comment="Rows that were there with other values"),
+    Column("deleted", BigInteger, comment="Rows that are no more"),
+    _text("next_step", "What a person does about it, where something went wrong", nullable=True),
     Index("journal_idx_1", "account_id", "happened_at"),
     comment="What ran, what it cost, what went wrong",
+)
+
+reconciled_days = Table(
+    "reconciled_days",
+    metadata,
+    Column("account_id", Integer, nullable=False, comment="Source, general_accounts.account_id"),
+    _text("table_name", "Raw table that was compared with the API"),
+    Column("day", Date, nullable=False, comment="Day, in the account's time zone"),
+    _text("mode", "How it was compared last: quick, sampled or full"),
+    Column("is_equal", Boolean, nullable=False, comment="Whether warehouse and API said the same"),
+    Column("checked_at", DateTime(timezone=True), nullable=False, comment="When it was compared last"),
+    _text("run_id", "Dagster run that compared it"),
+    Column(
+        "heal_tries", Integer, nullable=False, comment="How often it was loaded again because it differed, in a row"
+    ),
+    Column("heal_asked_at", DateTime(timezone=True), comment="When it was last loaded again because it differed"),
+    PrimaryKeyConstraint("account_id", "table_name", "day", name="reconciled_days_pkey"),
+    comment="The last comparison of each day with the API, and what was done about a difference",
+)
+
+reconciliation = Table(
+    "reconciliation",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("found_at", DateTime(timezone=True), nullable=False, comment="When"),
+    Column("account_id", Integer, nullable=False, comment="Source, general_accounts.account_id"),
+    _text("table_name", "Raw table that was compared with the API"),
+    _text("layer", "What was compared with the API: raw or star"),
+    Column("day", Date, nullable=False, comment="Day, in the account's time zone"),
+    _text("grain", "day: the whole day; group: calls of a campaign, a call source and a tag; row: a row by its key"),
+    Column("campaign_id", BigInteger, comment="Campaign of the group; empty: none"),
+    _text("call_source", "Call source code of the group", nullable=True),
+    Column("tag_id", BigInteger, comment="Tag of the group; empty: calls without a tag"),
+    _text("row_key", "Key of a row that differs", nullable=True),
+    _text("measure", "rows, calls, waiting or talking (seconds)"),
+    Column("in_warehouse", BigInteger, comment="What the warehouse says; empty: it has nothing of it"),
+    Column("in_api", BigInteger, comment="What the API says; empty: it has nothing of it"),
+    Column("difference", BigInteger, nullable=False, comment="Warehouse less API"),
+    _text("run_id", "Dagster run that found it"),
+    Index("reconciliation_idx_1", "account_id", "table_name", "day"),
+    comment="Differences between warehouse and API, as they were found",
+)
+
+retained_from = Table(
+    "retained_from",
+    metadata,
+    Column("account_id", Integer, nullable=False, comment="Source, general_accounts.account_id"),
+    _text("layer", "raw, star or custom_reports"),
+    Column("first_day", Date, nullable=False, comment="First day that is kept: older ones were deleted"),
+    Column("deleted_at", DateTime(timezone=True), nullable=False, comment="When"),
+    PrimaryKeyConstraint("account_id", "layer", name="retained_from_pkey"),
+    comment="What retention has deleted",
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    _text("cause", "What is wrong: one cause is told once"),
+    Column("account_id", Integer, comment="Source, general_accounts.account_id; empty: none of them alone"),
+    _text("message", "What people were told"),
+    Column("seen_at", DateTime(timezone=True), nullable=False, comment="When it was last seen"),
+    Column("told_at", DateTime(timezone=True), comment="When people were told; empty: not yet"),
+    Column("recovered_at", DateTime(timezone=True), comment="When it was over; empty: it goes on"),
+    PrimaryKeyConstraint("cause", name="alerts_pkey"),
+    comment="What people were told of, and whether it is over",
 )
 
 POINT_LIMITS = ("day", "hour", "minute")

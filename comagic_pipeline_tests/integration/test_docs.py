@@ -137,12 +137,13 @@ def test_every_key_of_the_configuration_is_in_the_reference() -> None:
     def leaves(part: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
         for name, value in part["properties"].items():
             reference_to = value.get("$ref") or value.get("items", {}).get("$ref")
-            place = f"{path}{name}" + ("[]" if value.get("type") == "array" else "")
-            if reference_to:
+            if reference_to and "$defs" in schema and "properties" in schema["$defs"][reference_to.rpartition("/")[2]]:
+                place = f"{path}{name}" + ("[]" if value.get("type") == "array" else "")
                 yield from leaves(schema["$defs"][reference_to.rpartition("/")[2]], f"{place}.")
             else:
                 required = name in part.get("required", [])
-                yield place, "required" if required else str(value["default"] or "none").replace("{}", "none")
+                default = "none" if value.get("default") in (None, {}, []) else str(value["default"])
+                yield f"{path}{name}", "required" if required else default
 
     assert dict(leaves(schema, "")) == {name: line["default"] for name, line in reference_of("key").items()}
     assert all(line["meaning"] for line in reference_of("key").values())

@@ -62,10 +62,9 @@ def test_a_minimal_file_gets_the_defaults() -> None:
 
 
 def test_the_example_is_valid() -> None:
-    """The file that users copy loads as it is, and ignores nothing."""
+    """The file that users copy loads as it is."""
     config = load_config(Path(__file__).parents[2] / "comagic.example.yaml")
     assert [source.name for source in config.sources] == ["main"]
-    assert config.ignored == ()
 
 
 def test_yaml_merge_keys_share_settings_between_sources() -> None:
@@ -146,10 +145,15 @@ def test_sources_must_differ(key: str, value: str) -> None:
     assert refusal(GOOD + same[key]) == f"sources: 2 sources have the {key} {value}: each needs its own"
 
 
-def test_keys_of_later_versions_are_accepted_and_named() -> None:
-    """A file written for the whole design loads; what is not acted on can be told to the user."""
-    config = parse(GOOD + "    retention: {keep_days: 730}\n")
-    assert set(config.ignored) == {"sources[0].retention"}
+def test_what_is_loaded_again_is_kept() -> None:
+    """Retention must not delete what refreshing, comparing or a custom report loads: they would chase each other."""
+    assert parse(GOOD + "    retention: {keep_days: 31}\n").sources[0].retention.keep_days == 31
+    for more, needed in (("", "reconciliation.days, 30"), ("    refresh_days: 40\n", "refresh_days, 40")):
+        message = refusal(GOOD + f"{more}    retention: {{keep_days: 30}}\n")
+        assert message.startswith(f"sources[0]: retention.keep_days 30 must be more than {needed}: else it deletes")
+    report = "custom_reports: [{name: x, report: calls_report, fields: all, refresh_days: 90}]\n"
+    message = refusal(GOOD + "    retention: {keep_days: 60}\n" + report)
+    assert message == "custom_reports[0].refresh_days: must be less than retention.keep_days of main, 60"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ Revises: 0002
 import sqlalchemy as sa
 from alembic import op
 
+from comagic_pipeline.warehouse.migrations.columns import add_column, describe_column
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -15,15 +17,15 @@ depends_on = None
 
 def upgrade() -> None:
     # Of days that are loaded already both stay unknown.
-    _add("loaded_days", "filter", "text", "Which rows were wanted; empty: all")
-    _add("loaded_days", "left_out", "text[]", "Columns of the table that the rows do not have; empty: not known")
+    add_column("loaded_days", "filter", "text", "Which rows were wanted; empty: all")
+    add_column("loaded_days", "left_out", "text[]", "Columns of the table that the rows do not have; empty: not known")
     for table, comment in (
         ("loaded_days", "Raw table, or asset of a custom report"),
         ("rejected_rows", "Raw table, or asset of a custom report"),
         ("waiting_days", "Raw table, table of facts, or asset of a custom report"),
         ("journal", "Table, the star, or asset of a custom report"),
     ):
-        _describe(table, "table_name", comment)
+        describe_column(table, "table_name", comment)
     op.create_table(
         "custom_reports",
         sa.Column("processor_id", sa.Integer(), autoincrement=False, nullable=False, comment="Number of the report"),
@@ -77,18 +79,3 @@ def upgrade() -> None:
         unique=True,
         schema="star",
     )
-
-
-def _add(table: str, column: str, kind: str, comment: str) -> None:
-    """Add a column to a table of the books: Alembic's own statements know the placeholder of the schema only."""
-    connection = op.get_bind()
-    schema = connection.get_execution_options()["schema_translate_map"]["ops"]
-    quote = connection.dialect.identifier_preparer.quote_identifier
-    op.execute(f"alter table {quote(schema)}.{table} add column {column} {kind}")
-    _describe(table, column, comment)
-
-
-def _describe(table: str, column: str, comment: str) -> None:
-    described: sa.Column[str] = sa.Column(column, comment=comment)
-    sa.Table(table, sa.MetaData(schema="ops"), described)
-    op.execute(sa.schema.SetColumnComment(described))
