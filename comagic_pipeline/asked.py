@@ -35,6 +35,11 @@ def report_job_name(source: Source, report: CustomReport) -> str:
     return f"report_{source.name}__{report.asset_name}"
 
 
+def reconcile_job_name(source: Source) -> str:
+    """The name of the job that compares a source with the API."""
+    return f"reconcile_{source.name}"
+
+
 def period_of(run: DagsterRun) -> tuple[date, date] | None:
     """The first and the last day that a run is asked for; None when it is about no days."""
     first_day = run.tags.get(RANGE_START) or run.tags.get(PARTITION)

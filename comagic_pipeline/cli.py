@@ -74,12 +74,10 @@ def load(
 ) -> None:
     """Load days of a source and build their star, as a run of the same job that the UI shows."""
     from comagic_pipeline.commands.services import sandbox_api
-    from comagic_pipeline.config import ConfigError, load_config
+    from comagic_pipeline.config import load_config
 
     config = load_config()
-    if source_name is None and len(config.sources) > 1:
-        raise ConfigError(f"--source: choose one of {', '.join(source.name for source in config.sources)}")
-    source = config.source(source_name or config.sources[0].name)
+    source = _source(config, source_name)
     from comagic_pipeline.commands.load import load as run
     from comagic_pipeline.partitions import today
 
@@ -117,10 +115,7 @@ def report(
     is_rebuilt: bool,
     as_json: bool,
 ) -> None:
-    """Load days of the custom report NAME; without NAME show all of them.
-
-    NAME is that of the configuration, or of the asset.
-    """
+    """Load days of the custom report NAME, as the configuration or its asset calls it; without NAME show them all."""
     from comagic_pipeline.commands.services import sandbox_api
     from comagic_pipeline.config import load_config
 
@@ -146,6 +141,46 @@ def report(
     if as_json:
         click.echo(json.dumps(summary.as_json(), ensure_ascii=False, default=str))
     _finish(summary, console)
+
+
+@cli.command()
+@click.option("--source", "source_name", help="Name of the source; may be left out when there is only one.")
+@click.option("--from", "first_day", type=_DATE, help="First day, YYYY-MM-DD.  [default: reconciliation.days ago]")
+@click.option("--till", "last_day", type=_DATE, help="Last day, included.  [default: yesterday]")
+@click.option("--table", "tables", multiple=True, help="Only this report; may be repeated.  [default: calls_report]")
+@click.option("--mode", type=click.Choice(["quick", "sampled", "full"]), help="How.  [default: as configured]")
+@click.option("--heal", "heals", is_flag=True, help="Load the days again that differ, and compare them again.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def reconcile(
+    source_name: str | None,
+    first_day: datetime | None,
+    last_day: datetime | None,
+    tables: tuple[str, ...],
+    mode: str | None,
+    heals: bool,
+    as_json: bool,
+) -> None:
+    """Compare loaded days with what CoMagic says: calls, waiting, talking by campaign, call source and tag."""
+    from comagic_pipeline.commands.services import sandbox_api
+    from comagic_pipeline.config import load_config
+
+    config = load_config()
+    source = _source(config, source_name)
+    from comagic_pipeline.checks.equals_api import default_period
+    from comagic_pipeline.commands import reconcile as command
+
+    begin, till = default_period(source, datetime.now(UTC))
+    period = (first_day.date() if first_day else begin, last_day.date() if last_day else till)
+    console = Console(stderr=as_json)
+    with sandbox_api(config):
+        chosen = mode or source.reconciliation.mode
+        summary = command.reconcile(config, source, period, tables, chosen, console, heals=heals)
+    if as_json:
+        click.echo(json.dumps(summary.as_json(), ensure_ascii=False))
+    command.show(summary, console)
+    if summary.error:
+        _fail(summary.error, summary.exit_code)
+    sys.exit(summary.exit_code)
 
 
 @cli.command()
@@ -237,6 +272,15 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
+
+
+def _source(config: "Config", name: str | None) -> "Source":
+    """The source that was named, or the only one; raises ConfigError."""
+    from comagic_pipeline.config import ConfigError
+
+    if name is None and len(config.sources) > 1:
+        raise ConfigError(f"--source: choose one of {', '.join(source.name for source in config.sources)}")
+    return config.source(name or config.sources[0].name)
 
 
 def _plan(

@@ -28,7 +28,7 @@ from comagic_pipeline.warehouse import waiting
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.waiting import WaitingPeriod
 
-_UNFINISHED = (
+UNFINISHED = (
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
     DagsterRunStatus.MANAGED,
@@ -36,6 +36,7 @@ _UNFINISHED = (
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 )
+"""The statuses of a run that goes on, or will."""
 _SURE_TO_HELP = MAX_OFFSET // PAGE_ROWS + 1
 """Points that reach for any part of a report that has to be loaded at once: so many pages has a window at most."""
 _ASK_ANEW = timedelta(minutes=15)
@@ -89,14 +90,14 @@ def next_run(
         statuses = _statuses(instance, {period.run_id for period in left})
         for run_id in [run_id for run_id, status in statuses.items() if status == DagsterRunStatus.CANCELED]:
             waiting.forget(connection, source.account_id, run_id=run_id)
-    left = [period for period in left if statuses.get(period.run_id) not in (*_UNFINISHED, DagsterRunStatus.CANCELED)]
+    left = [period for period in left if statuses.get(period.run_id) not in (*UNFINISHED, DagsterRunStatus.CANCELED)]
     silent = [period.run_id for period in left if period.reason is None and period.not_before is None]
     died = {run_id for run_id in silent if statuses.get(run_id) != DagsterRunStatus.SUCCESS}
     if died:
         show_loaded_days(config, instance, warehouse)
         with warehouse.begin() as connection:
             waiting.leave_interrupted(connection, source.account_id, died)
-    going_on = instance.get_runs(RunsFilter(tags={CONTINUES: source.name}, statuses=list(_UNFINISHED)), limit=1)
+    going_on = instance.get_runs(RunsFilter(tags={CONTINUES: source.name}, statuses=list(UNFINISHED)), limit=1)
     if going_on:
         return f"the run {going_on[0].run_id} goes on with days that wait"
     if not left:

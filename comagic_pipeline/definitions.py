@@ -9,6 +9,8 @@ from dagster import (
     AssetSpec,
     Definitions,
     ResourceDefinition,
+    ScheduleDefinition,
+    SensorDefinition,
     definitions,
     in_process_executor,
 )
@@ -20,12 +22,13 @@ from comagic_pipeline.assets.dictionaries import dictionary_asset
 from comagic_pipeline.assets.reports import report_asset
 from comagic_pipeline.assets.star import star_assets
 from comagic_pipeline.checks.all_days_loaded import all_days_loaded
+from comagic_pipeline.checks.equals_api import equals_api, reconciled_reports
 from comagic_pipeline.checks.points_suffice import points_asset, points_suffice
 from comagic_pipeline.config import Config, Source, load_config
-from comagic_pipeline.jobs import continuation_job, forget_job, load_job, report_job
+from comagic_pipeline.jobs import SourceJobs
 from comagic_pipeline.resources import DataApi, WarehouseResource
-from comagic_pipeline.schedules import load_schedules, report_schedules
-from comagic_pipeline.sensors import continuation_sensor
+from comagic_pipeline.schedules import load_schedules, reconcile_schedules, report_schedules
+from comagic_pipeline.sensors import continuation_sensor, healing_sensor
 from comagic_pipeline.tables import DICTIONARIES, REPORTS, star_of
 
 
@@ -33,31 +36,14 @@ def build_definitions(
     config: Config, **resources: ConfigurableResourceFactory[Any] | ResourceDefinition
 ) -> Definitions:
     """The definitions of a configuration; `resources` (api, warehouse) replace those that it describes."""
-    jobs = {source.name: load_job(source) for source in config.sources}
-    continuation_jobs = {source.name: continuation_job(source) for source in config.sources}
-    report_jobs = {
-        source.name: {report: report_job(source, report) for report in source.custom_reports}
-        for source in config.sources
-    }
+    checks = {source.name: list(_checks(source)) for source in config.sources}
+    jobs = {source.name: SourceJobs.of(source, checks[source.name]) for source in config.sources}
     return Definitions(
         assets=[asset for source in config.sources for asset in _assets(config, source)],
-        asset_checks=[check for source in config.sources for check in _checks(source)],
-        jobs=[
-            *jobs.values(),
-            *continuation_jobs.values(),
-            *map(forget_job, config.sources),
-            *(job for of_source in report_jobs.values() for job in of_source.values()),
-            adhoc_report_job(config),
-        ],
-        sensors=[continuation_sensor(config, source, continuation_jobs[source.name]) for source in config.sources],
-        schedules=[
-            schedule
-            for source in config.sources
-            for schedule in (
-                *load_schedules(config, source, jobs[source.name]),
-                *report_schedules(config, source, report_jobs[source.name]),
-            )
-        ],
+        asset_checks=[check for of_source in checks.values() for check in of_source],
+        jobs=[*(job for of_source in jobs.values() for job in of_source.all), adhoc_report_job(config)],
+        sensors=[sensor for source in config.sources for sensor in _sensors(config, source, jobs[source.name])],
+        schedules=[schedule for source in config.sources for schedule in _schedules(config, source, jobs[source.name])],
         resources={
             "api": DataApi(config_file=str(config.path)),
             "warehouse": WarehouseResource(config_file=str(config.path)),
@@ -68,10 +54,24 @@ def build_definitions(
     )
 
 
+def _sensors(config: Config, source: Source, jobs: SourceJobs) -> Iterator[SensorDefinition]:
+    yield continuation_sensor(config, source, jobs)
+    if jobs.reconcile and source.reconciliation.heal_days:
+        yield healing_sensor(config, source, jobs, jobs.reconcile)
+
+
+def _schedules(config: Config, source: Source, jobs: SourceJobs) -> Iterator[ScheduleDefinition]:
+    yield from load_schedules(config, source, jobs)
+    yield from report_schedules(config, source, jobs)
+    if jobs.reconcile:
+        yield from reconcile_schedules(source, jobs.reconcile)
+
+
 def _checks(source: Source) -> Iterator[AssetChecksDefinition]:
     yield points_suffice(source)
     if source.reports:
         yield all_days_loaded(source)
+    yield from (equals_api(source, method) for method in reconciled_reports(source))
 
 
 def _assets(config: Config, source: Source) -> Iterator[AssetsDefinition | AssetSpec]:

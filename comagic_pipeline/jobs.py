@@ -1,14 +1,74 @@
 """Jobs: what an operator runs. Backfills are launched from the asset pages instead: jobs make a run for each day."""
 
-from dagster import AssetSelection, JobDefinition, OpExecutionContext, define_asset_job, job, op
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from comagic_pipeline.asked import load_job_name, report_job_name
+from dagster import (
+    AssetCheckKey,
+    AssetChecksDefinition,
+    AssetSelection,
+    JobDefinition,
+    OpExecutionContext,
+    RunRequest,
+    define_asset_job,
+    job,
+    op,
+)
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster_shared.record import copy
+
+from comagic_pipeline.asked import load_job_name, reconcile_job_name, report_job_name
 from comagic_pipeline.assets.describe import asset_key
+from comagic_pipeline.checks import equals_api
+from comagic_pipeline.checks.equals_api import reconciled_reports
 from comagic_pipeline.config import Source
 from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.resources import WarehouseResource
 from comagic_pipeline.warehouse.waiting import forget
+
+
+@dataclass(frozen=True)
+class SourceJobs:
+    """The jobs of a source: `go_on` is what its sensors begin, `reconcile` is None where nothing can be compared.
+
+    `checks` are those that come along with loads, at no points.
+    """
+
+    load: UnresolvedAssetJobDefinition
+    go_on: UnresolvedAssetJobDefinition
+    reconcile: UnresolvedAssetJobDefinition | None
+    reports: Mapping[CustomReport, UnresolvedAssetJobDefinition]
+    forget: JobDefinition
+    checks: Sequence[AssetCheckKey]
+
+    @classmethod
+    def of(cls, source: Source, checks: Iterable[AssetChecksDefinition]) -> "SourceJobs":
+        """The jobs that a source with these checks has."""
+        return cls(
+            load_job(source),
+            continuation_job(source),
+            reconcile_job(source) if reconciled_reports(source) else None,
+            {report: report_job(source, report) for report in source.custom_reports},
+            forget_job(source),
+            [key for check in checks for key in check.check_keys if key.name != equals_api.NAME],
+        )
+
+    def with_checks(self, request: RunRequest) -> RunRequest:
+        """A request for assets with the checks that come along: Dagster would add those that ask the API."""
+        if request.asset_selection is None:
+            return request
+        assets = set(request.asset_selection)
+        return copy(request, asset_check_keys=[key for key in self.checks if key.asset_key in assets])
+
+    @property
+    def all(self) -> Iterator[UnresolvedAssetJobDefinition | JobDefinition]:
+        """Each of them."""
+        yield self.load
+        yield self.go_on
+        yield self.forget
+        yield from self.reports.values()
+        if self.reconcile:
+            yield self.reconcile
 
 
 def load_job(source: Source) -> UnresolvedAssetJobDefinition:
@@ -16,7 +76,9 @@ def load_job(source: Source) -> UnresolvedAssetJobDefinition:
     custom = [asset_key(source, report.asset_name) for report in source.custom_reports]
     return define_asset_job(
         load_job_name(source),
-        selection=AssetSelection.key_prefixes([source.name]) - AssetSelection.assets(*custom),
+        selection=_without_reconciliation(
+            source, AssetSelection.key_prefixes([source.name]) - AssetSelection.assets(*custom)
+        ),
         description=f"Loads days of {source.name} from the Data API and builds the star of them.",
     )
 
@@ -30,14 +92,31 @@ def report_job(source: Source, report: CustomReport) -> UnresolvedAssetJobDefini
     )
 
 
+def reconcile_job(source: Source) -> UnresolvedAssetJobDefinition:
+    """Compare loaded days of a source with the API."""
+    keys = [AssetCheckKey(asset_key(source, method.table), equals_api.NAME) for method in reconciled_reports(source)]
+    return define_asset_job(
+        reconcile_job_name(source),
+        selection=AssetSelection.checks(*keys),
+        description=f"Compares loaded days of {source.name} with what CoMagic says, those of the configuration or, "
+        "in the Launchpad, any others. Days that differ are loaded again by themselves.",
+    )
+
+
 def continuation_job(source: Source) -> UnresolvedAssetJobDefinition:
     """What the sensor of a source begins: whatever waits of its tables and custom reports."""
     return define_asset_job(
         f"continue_{source.name}",
-        selection=AssetSelection.key_prefixes([source.name]),
+        selection=_without_reconciliation(source, AssetSelection.key_prefixes([source.name])),
         description=f"What the sensor continue_{source.name} runs for days that wait. To load days yourself, launch "
         f"a backfill of the assets, or {load_job_name(source)}.",
     )
+
+
+def _without_reconciliation(source: Source, selection: AssetSelection) -> AssetSelection:
+    """A load costs no more points than its rows: comparing is a job of its own."""
+    keys = [AssetCheckKey(asset_key(source, method.table), equals_api.NAME) for method in reconciled_reports(source)]
+    return selection - AssetSelection.checks(*keys)
 
 
 def forget_job(source: Source) -> JobDefinition:

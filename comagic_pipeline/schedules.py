@@ -3,10 +3,11 @@
 Dagster's own schedule for partitioned jobs asks for a day once and never again, so these name a range of days.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from dagster import (
+    AssetCheckKey,
     AssetKey,
     DefaultScheduleStatus,
     RunRequest,
@@ -21,8 +22,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.asked import LEAVES_POINTS, RANGE_END, RANGE_START
 from comagic_pipeline.assets.describe import asset_key
+from comagic_pipeline.checks import equals_api
+from comagic_pipeline.checks.equals_api import reconciled_reports
 from comagic_pipeline.config import Config, ConfigError, Source
-from comagic_pipeline.custom_reports.report import CustomReport
+from comagic_pipeline.config.values import OFF
+from comagic_pipeline.jobs import SourceJobs
 from comagic_pipeline.partitions import today
 from comagic_pipeline.plan import known_volumes, nightly_points, plan_load
 from comagic_pipeline.resources import connect_warehouse, embedded_folder, source_key
@@ -35,20 +39,43 @@ _PRIORITY = "dagster/priority"
 """Run tag: of the runs in the queue the highest number begins first."""
 
 
-def load_schedules(config: Config, source: Source, job: UnresolvedAssetJobDefinition) -> Sequence[ScheduleDefinition]:
+def load_schedules(config: Config, source: Source, jobs: SourceJobs) -> Sequence[ScheduleDefinition]:
     """A schedule for each scheduled load of the source's tables, by the clock of the account."""
-    return [_schedule(config, source, job, load) for load in scheduled_loads(source)]
+    return [_schedule(config, source, jobs, jobs.load, load) for load in scheduled_loads(source)]
 
 
-def report_schedules(
-    config: Config, source: Source, jobs: Mapping[CustomReport, UnresolvedAssetJobDefinition]
-) -> Sequence[ScheduleDefinition]:
+def report_schedules(config: Config, source: Source, jobs: SourceJobs) -> Sequence[ScheduleDefinition]:
     """A schedule for each custom report that has one."""
-    return [_schedule(config, source, jobs[report], load) for report, load in scheduled_reports(source).items()]
+    loads = scheduled_reports(source).items()
+    return [_schedule(config, source, jobs, jobs.reports[report], load) for report, load in loads]
+
+
+def reconcile_schedules(source: Source, job: UnresolvedAssetJobDefinition) -> Sequence[ScheduleDefinition]:
+    """The schedule that compares the source with the API, if it has one."""
+    chosen = source.reconciliation
+    reports = [method.table for method in reconciled_reports(source) if method.table in chosen.tables]
+    if chosen.schedule == OFF or not reports:
+        return []
+
+    @schedule(
+        name=f"{job.name}_schedule",
+        job=job,
+        cron_schedule=chosen.schedule,
+        execution_timezone=source.timezone,
+        default_status=DefaultScheduleStatus.RUNNING,
+        description=f"Compares the last {chosen.days} days of {', '.join(reports)} with what CoMagic says.",
+    )
+    def ask(context: ScheduleEvaluationContext) -> RunRequest:
+        keys = [AssetCheckKey(asset_key(source, name), equals_api.NAME) for name in reports]
+        # It leaves what the nightly load needs to the next one: a comparison can wait.
+        tags = {LEAVES_POINTS: str(source.day_points.reserve), _PRIORITY: "1"}
+        return RunRequest(run_key=context.scheduled_execution_time.isoformat(), asset_check_keys=keys, tags=tags)
+
+    return [ask]
 
 
 def _schedule(
-    config: Config, source: Source, job: UnresolvedAssetJobDefinition, load: ScheduledLoad
+    config: Config, source: Source, jobs: SourceJobs, job: UnresolvedAssetJobDefinition, load: ScheduledLoad
 ) -> ScheduleDefinition:
     is_nightly = load.name == NIGHTLY
 
@@ -67,7 +94,7 @@ def _schedule(
             return SkipReason(f"{left} points are left today; the nightly load needs {leaves}")
         first_day, last_day = load.period(source, today(source, now))
         selection: list[AssetKey] | None = None if is_nightly else [asset_key(source, name) for name in load.tables]
-        return RunRequest(
+        request = RunRequest(
             # The moment makes the key unique: the same days are asked for again at the next tick.
             run_key=now.isoformat(),
             asset_selection=selection,
@@ -78,6 +105,7 @@ def _schedule(
                 _PRIORITY: "10" if is_nightly else "5",
             },
         )
+        return jobs.with_checks(request)
 
     return ask
 

@@ -19,6 +19,8 @@ from comagic_pipeline.checks.all_days_loaded import missing_days
 from comagic_pipeline.checks.points_suffice import forecast
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.continuation import Continuation, next_run
+from comagic_pipeline.healing import Healing, next_healing
+from comagic_pipeline.jobs import SourceJobs
 from comagic_pipeline.resources import connect_warehouse
 from comagic_pipeline.warehouse.embedded import EmbeddedServerError
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError
@@ -26,14 +28,12 @@ from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError
 _SECONDS = 30
 
 
-def continuation_sensor(
-    config: Config, source: Source, job: UnresolvedAssetJobDefinition, clock: Clock = utc_now
-) -> SensorDefinition:
+def continuation_sensor(config: Config, source: Source, jobs: SourceJobs, clock: Clock = utc_now) -> SensorDefinition:
     """Goes on with days that were asked for and are not loaded; keeps checks up to date that change without a run."""
 
     @sensor(
         name=f"continue_{source.name}",
-        job=job,
+        job=jobs.go_on,
         minimum_interval_seconds=_SECONDS,
         default_status=DefaultSensorStatus.RUNNING,
         description="Goes on with days that a load left: when the day's points are there again, after a crash, after "
@@ -49,10 +49,37 @@ def continuation_sensor(
         except (ConfigError, WarehouseError, EmbeddedServerError) as error:
             return SensorResult(skip_reason=str(error))
         if isinstance(found, Continuation):
-            return SensorResult(run_requests=[found.request], asset_events=checks, cursor=cursor)
+            return SensorResult(run_requests=[jobs.with_checks(found.request)], asset_events=checks, cursor=cursor)
         return SensorResult(skip_reason=found, asset_events=checks, cursor=cursor)
 
     return go_on
+
+
+def healing_sensor(
+    config: Config, source: Source, jobs: SourceJobs, reconcile: UnresolvedAssetJobDefinition, clock: Clock = utc_now
+) -> SensorDefinition:
+    """Loads days again that differ from what CoMagic says, and compares them again."""
+
+    @sensor(
+        name=f"heal_{source.name}",
+        jobs=[jobs.go_on, reconcile],
+        minimum_interval_seconds=_SECONDS,
+        default_status=DefaultSensorStatus.RUNNING,
+        description=f"Loads days again that differ from what CoMagic says, at most {source.reconciliation.heal_days} a "
+        "day, and compares them again. What two loads do not mend is left to you.",
+    )
+    def heal(context: SensorEvaluationContext) -> SensorResult:
+        try:
+            with connect_warehouse(config) as warehouse:
+                found = next_healing(source, context.instance, warehouse, clock())
+        except (ConfigError, WarehouseError, EmbeddedServerError) as error:
+            return SensorResult(skip_reason=str(error))
+        if isinstance(found, Healing):
+            request = found.request(jobs.go_on.name, reconcile.name)
+            return SensorResult(run_requests=[jobs.with_checks(request)])
+        return SensorResult(skip_reason=found)
+
+    return heal
 
 
 def _changed_checks(

@@ -57,7 +57,7 @@ class Customers:
         said: list[str] = []
         for account in self.accounts:
             try:
-                load(account, _params(account))
+                load(account, params_of(account))
             except MethodUnavailableError as error:
                 skipped.append(self._said(account, error))
                 skip(account)
@@ -90,7 +90,7 @@ class Customers:
         return rows or self._asked(method, self._source.zone, account, columns)
 
     def _asked(self, method: Method, zone: tzinfo, account: Account, columns: Sequence[str]) -> list[dict[str, Any]]:
-        reader = DictionaryReader(self._client, method, zone, _params(account))
+        reader = DictionaryReader(self._client, method, zone, params_of(account))
         try:
             rows, _ = reader.read()
         finally:
@@ -101,5 +101,6 @@ class Customers:
         return f"customer {account.customer_user_id}: {error}" if account.customer_user_id else str(error)
 
 
-def _params(account: Account) -> dict[str, Any]:
+def params_of(account: Account) -> dict[str, Any]:
+    """The parameters of requests on behalf of a customer."""
     return {"user_id": account.customer_user_id} if account.customer_user_id else {}

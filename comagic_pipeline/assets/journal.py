@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 
-from dagster import AssetExecutionContext, Failure, OpExecutionContext
+from dagster import AssetCheckExecutionContext, AssetExecutionContext, Failure, OpExecutionContext
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -44,7 +44,7 @@ class Entry:
 
 @contextmanager
 def journaled(
-    context: AssetExecutionContext | OpExecutionContext,
+    context: AssetExecutionContext | OpExecutionContext | AssetCheckExecutionContext,
     warehouse: Warehouse,
     source: Source,
     table: str,

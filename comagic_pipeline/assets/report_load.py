@@ -1,5 +1,6 @@
 """The load of days of a report, whatever its rows are for: a raw table, or the tables of a custom report."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -9,6 +10,7 @@ from dagster import AssetExecutionContext, AssetKey, OpExecutionContext
 
 from comagic_pipeline.api.filters import Filter
 from comagic_pipeline.api.reports import report_reader
+from comagic_pipeline.api.rows import Row
 from comagic_pipeline.api.windows import DaysComplete, Discarded, Rows
 from comagic_pipeline.asked import CONTINUES, reserve_of
 from comagic_pipeline.assets.customers import Customers
@@ -103,8 +105,8 @@ class ReportLoad:
                             for step in (step for part in left for step in reader.read(*part)):
                                 match step:
                                     case Rows(first_day, last_day, rows, rejected):
-                                        kept = list(filter(wanted.filter.keeps, rows)) if wanted.filter else rows
-                                        days.write(first_day, last_day, kept, rejected)
+                                        kept, unwanted = self._sorted_out(rows, first_day)
+                                        days.write(first_day, last_day, kept, rejected, unwanted)
                                     case Discarded():
                                         days.discard()
                                     case DaysComplete(first_day, last_day, points):
@@ -122,6 +124,16 @@ class ReportLoad:
 
                 customers.load_each(load, skip)
         return entry
+
+    def _sorted_out(self, rows: Sequence[Row], first_day: date) -> tuple[Sequence[Row], Counter[date]]:
+        """The rows that are wanted, and how many others came, by day."""
+        if self._wanted.filter is None:
+            return rows, Counter()
+        keeps, day_of = self._wanted.filter.keeps, self._wanted.target.day_of
+        kept = [row for row in rows if keeps(row)]
+        if len(kept) == len(rows):
+            return kept, Counter()
+        return kept, Counter(day_of(row) or first_day for row in rows if not keeps(row))
 
     def _days(self, account: Account) -> DayLoad:
         wanted = self._wanted

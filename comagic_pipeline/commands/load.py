@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from comagic_pipeline.asked import CONTINUES, RANGE_END, RANGE_START, load_job_name
 from comagic_pipeline.assets.journal import POINTS_SPENT_UNTIL, SKIPPED
+from comagic_pipeline.checks import equals_api
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.instance import open_instance
@@ -166,18 +167,19 @@ def _expect_missing(
 def _run(
     config: Config, instance: DagsterInstance, source: Source, job: Job, run_id: str, tags: Mapping[str, str]
 ) -> ExecuteInProcessResult:
-    return (
-        build_definitions(config)
-        .resolve_job_def(job.name)
-        .execute_in_process(
-            # What the run says is in the instance; the terminal shows progress and the outcome.
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            instance=instance,
-            asset_selection=[AssetKey([source.name, name]) for name in job.assets] or None,
-            run_id=run_id,
-            tags=dict(tags),
-            raise_on_error=False,
-        )
+    definition = build_definitions(config).resolve_job_def(job.name)
+    if job.assets:
+        assets = {AssetKey([source.name, name]) for name in job.assets}
+        known = definition.asset_layer.asset_graph.asset_check_keys
+        checks = {key for key in known if key.asset_key in assets and key.name != equals_api.NAME}
+        definition = definition.get_subset(asset_selection=assets, asset_check_selection=checks)
+    return definition.execute_in_process(
+        # What the run says is in the instance; the terminal shows progress and the outcome.
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        instance=instance,
+        run_id=run_id,
+        tags=dict(tags),
+        raise_on_error=False,
     )
 
 
@@ -222,6 +224,24 @@ def _progress(
             thread.join()
 
 
+def failure_of(result: ExecuteInProcessResult) -> tuple[str | None, str | None]:
+    """What a run says of its failure in one line, and until when it waits for points; None for what there is not."""
+    error, until = None, None
+    if failed := result.get_step_failure_events():
+        # Later steps may fail for the same reason.
+        data = failed[0].step_failure_data
+        failure = data.user_failure_data
+        said = (failure.description if failure else None) or (data.error.message if data.error else "")
+        error = " ".join((said or "").split())
+        for event in failed:
+            failure = event.step_failure_data.user_failure_data
+            if failure and POINTS_SPENT_UNTIL in failure.metadata:
+                until = str(failure.metadata[POINTS_SPENT_UNTIL].value)
+    elif not result.success:
+        error = next((event.message for event in result.all_events if event.is_failure), None)
+    return error, until
+
+
 def _summary(
     warehouse: Warehouse,
     source: Source,
@@ -231,18 +251,7 @@ def _summary(
     result: ExecuteInProcessResult,
 ) -> Summary:
     summary = Summary(source.name, first_day, last_day, result.run_id, result.success)
-    if failed := result.get_step_failure_events():
-        # Later steps may fail for the same reason.
-        data = failed[0].step_failure_data
-        failure = data.user_failure_data
-        error = (failure.description if failure else None) or (data.error.message if data.error else "")
-        summary.error = " ".join((error or "").split())
-        for event in failed:
-            failure = event.step_failure_data.user_failure_data
-            if failure and POINTS_SPENT_UNTIL in failure.metadata:
-                summary.points_spent_until = str(failure.metadata[POINTS_SPENT_UNTIL].value)
-    elif not summary.ok:
-        summary.error = next((event.message for event in result.all_events if event.is_failure), None)
+    summary.error, summary.points_spent_until = failure_of(result)
     for event in result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization
         if SKIPPED in materialization.metadata:

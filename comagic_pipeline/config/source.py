@@ -62,6 +62,14 @@ def _filters(filters: dict[str, str]) -> dict[str, str]:
     return filters
 
 
+def _report_names(names: list[str]) -> list[str]:
+    known = [method.table for method in REPORTS]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"there is no report {name!r}{nearest(name, known)}")
+    return names
+
+
 def _table_names(names: list[str]) -> list[str]:
     for name in names:
         if name not in TABLE_NAMES:
@@ -89,6 +97,9 @@ class Reconciliation(Section):
     mode: Literal["quick", "sampled", "full"] = Field(
         default="sampled",
         description="`quick`: numbers of rows; `sampled`: the rows of some days in turn besides; `full`: all rows.",
+    )
+    tables: Annotated[list[str], Field(min_length=1), AfterValidator(_report_names)] = Field(
+        default=["calls_report"], description="Which reports the schedule compares; those that the source loads."
     )
     tolerance: int = Field(default=0, ge=0, description="Differences of calls and of seconds up to this are accepted.")
     schedule: Schedule = Field(default="0 6 * * *", description=f"When: cron by the source's clock, or `{OFF}`.")

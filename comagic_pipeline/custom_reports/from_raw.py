@@ -4,17 +4,16 @@ A raw day serves when it has every column that is needed, was loaded with the sa
 whole as the API could make it: loaded after its end, or, of today, a short while ago.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta, tzinfo
 
-import msgspec
 from sqlalchemy import Connection
 
 from comagic_pipeline.api.filters import FilterError, parse_filter
-from comagic_pipeline.api.rows import Row, row_type
-from comagic_pipeline.catalog import ColumnType
+from comagic_pipeline.api.rows import Row
 from comagic_pipeline.custom_reports.report import CustomReport
-from comagic_pipeline.warehouse.raw_days import HeldDay, held_days, rows_of_day
+from comagic_pipeline.raw_rows import raw_rows_of
+from comagic_pipeline.warehouse.raw_days import HeldDay, held_days
 from comagic_pipeline.warehouse.targets import Account
 
 FRESH = timedelta(minutes=90)
@@ -55,17 +54,5 @@ def _is_whole(held: HeldDay, zone: tzinfo, now: datetime) -> bool:
 
 def raw_rows(connection: Connection, report: CustomReport, account: Account, day: date) -> Iterator[Sequence[Row]]:
     """The rows of a day that the report wants, part by part, as the API would give them."""
-    columns = report.needed.columns
-    make = row_type(report.needed)
-    nested = [number for number, column in enumerate(columns) if column.type is ColumnType.JSON]
-    for part in rows_of_day(connection, report.method, columns, account, day):
-        rows = [make(*_with_json(values, nested)) for values in part]
+    for rows in raw_rows_of(connection, report.needed, account, day):
         yield list(filter(report.filter.keeps, rows)) if report.filter else rows
-
-
-def _with_json(values: Iterable[object], nested: Sequence[int]) -> Sequence[object]:
-    found = list(values)
-    for number in nested:
-        text = found[number]
-        found[number] = msgspec.Raw(b"null" if text is None else str(text).encode())
-    return found

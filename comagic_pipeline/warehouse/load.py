@@ -60,6 +60,7 @@ class DayLoad:
         self._started = clock()
         self._emptied: set[date] = set()
         self._rows_of_day: Counter[date] = Counter()
+        self._dropped: Counter[date] = Counter()
         self._values = account.values | {"table_name": target.name}
 
     def __enter__(self) -> "DayLoad":
@@ -70,15 +71,25 @@ class DayLoad:
     def __exit__(self, *error: Any) -> None:
         self._context.__exit__(*error)
 
-    def write(self, first_day: date, last_day: date, rows: Sequence[Any], rejected: Sequence[RejectedValue]) -> None:
+    def write(
+        self,
+        first_day: date,
+        last_day: date,
+        rows: Sequence[Any],
+        rejected: Sequence[RejectedValue],
+        unwanted: Mapping[date, int] | None = None,
+    ) -> None:
         """Add rows of these days, both included; what the days held before the first `write` goes.
 
-        Rows of a report that tells no time are of the first of these days.
+        Rows of a report that tells no time are of the first of these days. `unwanted` are the numbers of rows that came
+        with them and are not wanted.
         """
         self._empty(first_day, last_day)
         loaded_at = self._clock()
         days = [self._target.day_of(row) or first_day for row in rows]
         self._rows_of_day.update(days)
+        self._dropped.update(unwanted or {})
+        self._dropped.update(value.day or first_day for value in rejected if value.column is None)
         unfit = self._target.write(self._connection, self._warehouse, self._account, rows, days, loaded_at)
         _reject(self._connection, self._values, [*rejected, *unfit], loaded_at, first_day)
 
@@ -104,6 +115,7 @@ class DayLoad:
                 | {"day": day.day, "rows": day.rows, "points": Decimal(str(day.points)), "seconds": day.seconds}
                 | {"run_id": self._run_id, "loaded_at": now}
                 | {"filter": self._filter_text, "left_out": sorted(left_out)}
+                | {"answered": day.rows + self._dropped[day.day]}
                 for day in loaded
             ],
         )
@@ -112,15 +124,19 @@ class DayLoad:
         if self._facts:
             expect(self._connection, account_id, self._facts, first_day, last_day, self._run_id, now)
         self._connection.commit()
-        self._emptied.clear()
-        self._rows_of_day.clear()
+        self._forget()
         return loaded
 
     def discard(self) -> None:
         """Take back what was written since the last `complete`: the days hold what they held before."""
         self._connection.rollback()
+        self._forget()
+
+    def _forget(self) -> None:
+        """What was written is committed, or void."""
         self._emptied.clear()
         self._rows_of_day.clear()
+        self._dropped.clear()
 
     def _empty(self, first_day: date, last_day: date) -> None:
         days = [first_day + number * _DAY for number in range((last_day - first_day).days + 1)]
@@ -191,7 +207,7 @@ _LOCK = f"pg_advisory_xact_lock(hashtextextended(concat_ws(' ', {_OWNER} {{day}}
 _lock_table = text("select " + _LOCK.format(day=""))
 _lock_days = text(f"select {_LOCK.format(day=', day')} from unnest(cast(:days as date[])) as day order by day")  # noqa: S608 - constants
 
-_RENEWED = ("rows", "points", "seconds", "run_id", "loaded_at", "filter", "left_out")
+_RENEWED = ("rows", "points", "seconds", "run_id", "loaded_at", "filter", "left_out", "answered")
 _insert_loaded_day = postgresql.insert(ops.loaded_days)
 _upsert_loaded_day = _insert_loaded_day.on_conflict_do_update(
     constraint=ops.loaded_days.primary_key,

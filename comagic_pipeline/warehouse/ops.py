@@ -141,7 +141,7 @@ reconciliation = Table(
     _text("call_source", "Call source code of the group", nullable=True),
     Column("tag_id", BigInteger, comment="Tag of the group; empty: calls without a tag"),
     _text("row_key", "Key of a row that differs", nullable=True),
-    _text("measure", "rows, calls, waiting or talking (seconds)"),
+    _text("measure", "calls, waiting or talking (seconds); of a row: rows, or values where both have it"),
     Column("in_warehouse", BigInteger, comment="What the warehouse says; empty: it has nothing of it"),
     Column("in_api", BigInteger, comment="What the API says; empty: it has nothing of it"),
     Column("difference", BigInteger, nullable=False, comment="Warehouse less API"),

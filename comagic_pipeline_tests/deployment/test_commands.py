@@ -315,6 +315,9 @@ def test_help_tells_every_option() -> None:
         page = " ".join(CliRunner().invoke(command, ["--help"]).output.split())
         assert command.help in page
         for parameter in command.params:
+            if isinstance(parameter, click.Argument):
+                assert str(parameter.name).upper() in command.help
+                continue
             assert isinstance(parameter, click.Option)
             assert parameter.opts[0] in page
             assert parameter.help

@@ -69,7 +69,12 @@ def upgrade() -> None:
         sa.Column("call_source", sa.Text(), nullable=True, comment="Call source code of the group"),
         sa.Column("tag_id", sa.BigInteger(), nullable=True, comment="Tag of the group; empty: calls without a tag"),
         sa.Column("row_key", sa.Text(), nullable=True, comment="Key of a row that differs"),
-        sa.Column("measure", sa.Text(), nullable=False, comment="rows, calls, waiting or talking (seconds)"),
+        sa.Column(
+            "measure",
+            sa.Text(),
+            nullable=False,
+            comment="calls, waiting or talking (seconds); of a row: rows, or values where both have it",
+        ),
         sa.Column(
             "in_warehouse",
             sa.BigInteger(),

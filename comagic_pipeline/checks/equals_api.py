@@ -1,0 +1,193 @@
+"""The check `equals_api` of a report: the days that are loaded say what CoMagic says, day by day.
+
+Its result is one for each day, so that the UI shows which days are right. Dagster's own way for a range of days stores
+one result without a day (dagster_notes, 1.6): here each day gets an evaluation, tied to its latest materialization.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckExecutionContext,
+    AssetChecksDefinition,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetKey,
+    AssetRecordsFilter,
+    Config,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    Failure,
+    MetadataValue,
+    Output,
+    TableRecord,
+    multi_asset_check,
+)
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+from dagster_shared.utils.warnings import PreviewWarning
+from pydantic import Field
+
+from comagic_pipeline.asked import period_of, reconcile_job_name, reserve_of
+from comagic_pipeline.assets.customers import Customers, params_of
+from comagic_pipeline.assets.describe import asset_key
+from comagic_pipeline.assets.journal import journaled
+from comagic_pipeline.catalog import Method
+from comagic_pipeline.config import ConfigError, Source
+from comagic_pipeline.partitions import check_period, daily_partitions, today
+from comagic_pipeline.reconciliation import Found, Reconciler
+from comagic_pipeline.resources import DataApi, WarehouseResource
+from comagic_pipeline.tables import REPORTS
+from comagic_pipeline.warehouse.reconciliation import Difference, record_days
+
+NAME = "equals_api"
+FIRST_DAY, LAST_DAY, MODE = "comagic/reconcile_from", "comagic/reconcile_till", "comagic/reconcile_mode"
+"""Run tags that say what to compare; without them it is what the configuration says."""
+_SHOWN = 20
+"""How many differences of a day the UI shows; all of them are in the books."""
+_DAY = timedelta(days=1)
+
+
+class ReconcileConfig(Config):
+    """What the Launchpad may ask for; what is left out is as the configuration says."""
+
+    first_day: str = Field(default="", description="First day, YYYY-MM-DD.")
+    last_day: str = Field(default="", description="Last day, included, YYYY-MM-DD.")
+    mode: str = Field(default="", description="quick, sampled or full.")
+
+
+def reconciled_reports(source: Source) -> list[Method]:
+    """The reports of a source that can be compared with the API."""
+    return [method for method in REPORTS if method.table in source.chosen_tables]
+
+
+def default_period(source: Source, now: datetime) -> tuple[date, date]:
+    """The days that are compared when nobody names others, both included: they are all over. `now` is aware."""
+    last_day = today(source, now) - _DAY
+    first_day = max(source.start_date, last_day - (source.reconciliation.days - 1) * _DAY)
+    return max(first_day, source.horizon("raw", last_day + _DAY) or first_day), last_day
+
+
+def equals_api(source: Source, method: Method) -> AssetChecksDefinition:
+    """The check of a report of a source."""
+    key = asset_key(source, method.table)
+
+    @multi_asset_check(name=f"{source.name}_{method.table}_{NAME}", specs=[_spec(source, key)], pool=source.pool)
+    def check(
+        context: AssetCheckExecutionContext, config: ReconcileConfig, api: DataApi, warehouse: WarehouseResource
+    ) -> Iterator[AssetCheckEvaluation | Output[None]]:
+        run, now = context.run, datetime.now(UTC)
+        output = context.op_def.output_defs[0].name
+        if run.asset_selection:
+            # Dagster's own launches of assets bring their checks along: a load is to cost no more than its rows.
+            context.log.info(f"not compared: launch the job {reconcile_job_name(source)} for that")
+            yield Output(None, output)
+            return
+        first_day, last_day = _period(source, config, run, now)
+        mode: Any = config.mode or run.tags.get(MODE) or source.reconciliation.mode
+        opened = warehouse.get()
+        with (
+            journaled(context, opened, source, f"{NAME} {method.table}") as entry,
+            api.client(source.name, reserve_of(run, source), opened, run.run_id) as client,
+        ):
+            customers = Customers(source, method, client, opened, entry)
+            reconciler = Reconciler(client, opened, source, method, customers.accounts, params_of, customers.site_ids)
+            try:
+                for found in reconciler.compare(first_day, last_day, mode, today(source, now).toordinal()):
+                    with opened.begin() as connection:
+                        record_days(
+                            connection, source.account_id, method.table, found, mode, run.run_id, datetime.now(UTC)
+                        )
+                    entry.rows += sum(map(len, found.values()))
+                    context.log.info(f"{method.table}: {len(found)} days compared with the API")
+                    yield from _evaluations(context.instance, key, found)
+            finally:
+                entry.points += reconciler.points
+        yield Output(None, output)
+
+    return check
+
+
+def _spec(source: Source, key: AssetKey) -> AssetCheckSpec:
+    with warnings.catch_warnings():
+        # Checks with partitions are in preview (dagster_notes, 1.6).
+        warnings.simplefilter("ignore", PreviewWarning)
+        return AssetCheckSpec(
+            NAME,
+            asset=key,
+            partitions_def=daily_partitions(source),
+            description="What is loaded is what CoMagic says: calls, waiting and talking by campaign, call source and "
+            "tag, in raw and in the star; other reports row by row.",
+        )
+
+
+def _period(source: Source, config: ReconcileConfig, run: DagsterRun, now: datetime) -> tuple[date, date]:
+    """What a run is to compare: as its config, its tags or its partitions say, else as the configuration says."""
+    first_day, last_day = period_of(run) or default_period(source, now)
+    asked = config.first_day or run.tags.get(FIRST_DAY), config.last_day or run.tags.get(LAST_DAY)
+    try:
+        first_day = date.fromisoformat(asked[0]) if asked[0] else first_day
+        last_day = date.fromisoformat(asked[1]) if asked[1] else last_day
+        check_period(source, first_day, last_day, names=("first_day", "last_day"))
+    except (ValueError, ConfigError) as error:
+        raise Failure(f"{NAME}: {error}; write days as YYYY-MM-DD", allow_retries=False) from None
+    return first_day, last_day
+
+
+def _evaluations(instance: DagsterInstance, key: AssetKey, found: Found) -> Iterator[AssetCheckEvaluation]:
+    """A result for each day: red when it differs."""
+    targets = _targets(instance, key, found)
+    for day, differences in sorted(found.items()):
+        yield AssetCheckEvaluation(
+            asset_key=key,
+            check_name=NAME,
+            passed=not differences,
+            metadata=_metadata(differences),
+            target_materialization_data=targets.get(day.isoformat()),
+            severity=AssetCheckSeverity.ERROR,
+            description=_description(day, differences),
+            partition=day.isoformat(),
+        )
+
+
+def _targets(
+    instance: DagsterInstance, key: AssetKey, days: Iterable[date]
+) -> dict[str, AssetCheckEvaluationTargetMaterializationData]:
+    """The latest materialization of each day: without it Dagster does not show the result of a day."""
+    latest = instance.event_log_storage.get_latest_storage_id_by_partition(
+        key, DagsterEventType.ASSET_MATERIALIZATION, {day.isoformat() for day in days}
+    )
+    if not latest:
+        return {}
+    records = instance.fetch_materializations(
+        AssetRecordsFilter(asset_key=key, storage_ids=list(latest.values())), limit=len(latest)
+    ).records
+    return {
+        str(record.partition_key): AssetCheckEvaluationTargetMaterializationData(
+            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+        )
+        for record in records
+    }
+
+
+def _description(day: date, differences: Sequence[Difference]) -> str:
+    if not differences:
+        return f"{day} is what CoMagic says."
+    totals = [each for each in differences if each.grain == "day"]
+    said = ", ".join(f"{each.layer} {each.measure} {each.in_warehouse or 0} for {each.in_api or 0}" for each in totals)
+    what = said or f"{len(differences)} differences within it"
+    return f"{day} is not what CoMagic says: {what}. It is loaded again by itself, or load it yourself."
+
+
+def _metadata(differences: Sequence[Difference]) -> Mapping[str, Any]:
+    if not differences:
+        return {"differences": 0}
+    names = ("layer", "grain", "campaign_id", "call_source", "tag_id", "measure", "in_warehouse", "in_api")
+    rows = [
+        TableRecord({name: str(getattr(each, name)) if getattr(each, name) is not None else "" for name in names})
+        for each in differences[:_SHOWN]
+    ]
+    return {"differences": len(differences), "what": MetadataValue.table(rows)}

@@ -1,0 +1,312 @@
+"""Does the warehouse say what CoMagic says? Compares loaded days with the API, at as few points as that takes.
+
+First numbers of rows, which cost a point for a window of up to three months; then, of days whose numbers differ, the
+rows with the columns that are compared. Where as many rows were changed, numbers cannot tell: `sampled` reads a part of
+the days besides, another one each day, `full` reads all.
+
+Calls are compared by campaign, call source and tag, and day by day, in raw and in the star; other reports row by row.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from math import ceil, log2
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from comagic_pipeline.api.client import Client
+from comagic_pipeline.api.counts import count_rows
+from comagic_pipeline.api.periods import longest_windows
+from comagic_pipeline.api.reports import report_reader
+from comagic_pipeline.api.requests import PAGE_ROWS
+from comagic_pipeline.api.rows import Row
+from comagic_pipeline.api.windows import DaysComplete, Discarded, Rows
+from comagic_pipeline.catalog import Method
+from comagic_pipeline.config import Source
+from comagic_pipeline.custom_reports.mapping import day_of
+from comagic_pipeline.raw_rows import raw_rows_of
+from comagic_pipeline.tables import facts_of
+from comagic_pipeline.warehouse.engine import Warehouse
+from comagic_pipeline.warehouse.raw_days import snapshot
+from comagic_pipeline.warehouse.reconciliation import (
+    NO_CAMPAIGN,
+    NO_SOURCE,
+    CallSums,
+    ComparedDay,
+    Difference,
+    Group,
+    Sums,
+    compared_days,
+    raw_sums,
+    rows_in_last_second,
+    star_sums,
+)
+from comagic_pipeline.warehouse.targets import Account
+from comagic_pipeline.warehouse.waiting import periods
+
+Mode = Literal["quick", "sampled", "full"]
+CALLS = "calls_report"
+_CALL_COLUMNS = ("campaign_id", "source", "wait_duration", "talk_duration", "tags")
+_SAMPLES = 6
+"""In how many parts the days are read by `sampled`, one each day."""
+_TAG_ID = re.compile(r"-?[0-9]{1,18}")
+_DAY = timedelta(days=1)
+
+Fingerprint = tuple[str, str]
+"""The key of a row, and what stands for its values."""
+Taken = TypeVar("Taken")
+
+Found = dict[date, list[Difference]]
+"""Days that were compared, and what differs; an empty list: nothing does."""
+
+
+class Reconciler:
+    """Compares the days of one report of a source with the API."""
+
+    def __init__(
+        self,
+        client: Client,
+        warehouse: Warehouse,
+        source: Source,
+        method: Method,
+        accounts: Sequence[Account],
+        params_of: Callable[[Account], Mapping[str, Any]],
+        sites: Callable[[Account], Sequence[int]],
+    ) -> None:
+        self._client, self._warehouse, self._source, self._method = client, warehouse, source, method
+        self._accounts, self._sites = accounts, sites
+        self._filter = source.filter(method.table)
+        self._params = {account: self._filtered(params_of(account)) for account in accounts}
+        self._has_star = method.table == CALLS and bool(facts_of(CALLS, source.chosen_tables))
+        self.points = 0
+
+    def _filtered(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**params, "filter": self._filter.tree} if self._filter and self._filter.tree else params
+
+    def compare(self, first_day: date, last_day: date, mode: Mode, turn: int) -> Iterator[Found]:
+        """Compare the loaded days of a period, both ends included; yields them as they are done.
+
+        `turn` says which part `sampled` reads: give a number that grows by one each day. Raises what Client.call and
+        the readers raise; `points` holds those spent so far, whatever happens.
+        """
+        with self._warehouse.connect() as connection:
+            held = compared_days(connection, self._source.account_id, self._method.table, first_day, last_day)
+        by_day: dict[date, list[ComparedDay]] = {}
+        for each in held:
+            by_day.setdefault(each.day, []).append(each)
+        days = {day: of_day for day, of_day in by_day.items() if len(of_day) == len(self._accounts)}
+        if mode == "full" or not self._is_countable:
+            to_read = set() if mode == "quick" else set(days)
+        else:
+            to_read = self._in_turn(days, turn) if mode == "sampled" else set()
+            for begin, end in periods(sorted(days)):
+                for start, stop in longest_windows(self._method, begin, end):
+                    to_read |= self._different(days, start, stop)
+            equal = sorted(days.keys() - to_read)
+            yield self._star_differences(equal)
+        for begin, end in periods(sorted(to_read)):
+            yield from self._read(begin, end)
+
+    @property
+    def _is_countable(self) -> bool:
+        """True when a single request tells how many rows a window has."""
+        return self._method.time_column is not None and not self._method.needs_site
+
+    def _in_turn(self, days: Collection[date], turn: int) -> set[date]:
+        """The days that are read by turns."""
+        ordered = sorted(days)
+        length = ceil(len(ordered) / _SAMPLES)
+        begin = turn % _SAMPLES * length
+        return set(ordered[begin : begin + length])
+
+    def _different(self, days: Mapping[date, Sequence[ComparedDay]], first_day: date, last_day: date) -> set[date]:
+        """The days of a window whose numbers of rows differ; all of them where reading costs no more than to find out.
+
+        A window whose number is right is taken to be equal.
+        """
+        window = _days_of(first_day, last_day)
+        known = [each for day in window for each in days[day]]
+        if any(each.answered is None for each in known):
+            return set(window)
+        total = 0
+        is_equal = True
+        for account in self._accounts:
+            of_account = sum(each.answered or 0 for each in known if each.customer_user_id == account.customer_user_id)
+            counted = count_rows(self._client, self._method, self._params[account], first_day, last_day)
+            self.points += 1
+            total += counted or of_account
+            is_equal &= counted is not None and self._is_count(of_account, counted, account, last_day)
+        if is_equal:
+            return set()
+        pages = sum(max(1, ceil(total / PAGE_ROWS / len(self._accounts))) for _ in self._accounts)
+        halving = 2 * ceil(log2(len(window))) * len(self._accounts) if len(window) > 1 else 0
+        if len(window) == 1 or pages <= halving:
+            return set(window)
+        middle = first_day + (last_day - first_day) // 2
+        return self._different(days, first_day, middle) | self._different(days, middle + _DAY, last_day)
+
+    def _is_count(self, answered: int, counted: int, account: Account, last_day: date) -> bool:
+        if counted == answered:
+            return True
+        if counted > answered or self._method.time_column is None:
+            return False
+        # The API may leave out the last second of a period.
+        with self._warehouse.connect() as connection:
+            return counted + rows_in_last_second(connection, self._method, account, last_day) == answered
+
+    def _star_differences(self, days: Sequence[date]) -> Found:
+        """What raw and star say otherwise of days whose raw rows are right: free of points."""
+        if not self._has_star:
+            return {day: [] for day in days}
+        with self._warehouse.connect() as connection:
+            raw = raw_sums(connection, self._warehouse.schemas, self._source.account_id, days)
+            star = star_sums(connection, self._warehouse.schemas, self._source.account_id, days)
+        return {day: list(self._differences(day, "star", star[day], raw[day])) for day in days}
+
+    def _read(self, first_day: date, last_day: date) -> Iterator[Found]:
+        """Compare days by their rows."""
+        if self._method.table == CALLS:
+            yield from self._read_calls(first_day, last_day)
+        else:
+            yield from self._read_rows(first_day, last_day)
+
+    def _steps(self, method: Method, account: Account, first_day: date, last_day: date) -> Iterator[Any]:
+        zone, params = self._source.zone, self._params[account]
+        reader = report_reader(self._client, method, zone, params, lambda: self._sites(account))
+        told = 0
+        try:
+            for step in reader.read(first_day, last_day):
+                self.points += reader.points - told
+                told = reader.points
+                yield step
+        finally:
+            self.points += reader.points - told
+
+    def _complete(
+        self, method: Method, account: Account, first_day: date, last_day: date, taken: Callable[[Row], Taken]
+    ) -> dict[date, list[Taken]]:
+        """What is `taken` of the wanted rows of days; of a day that changed while it was read, the last time counts."""
+        keeps = self._filter.keeps if self._filter else lambda _: True
+        of_day = day_of(method)
+        found: dict[date, list[Taken]] = {}
+        waiting: list[tuple[date, Taken]] = []
+        for step in self._steps(method, account, first_day, last_day):
+            match step:
+                case Rows():
+                    waiting += [(of_day(row) or step.first_day, taken(row)) for row in step.rows if keeps(row)]
+                case Discarded():
+                    waiting = []
+                case DaysComplete():
+                    found |= {day: [] for day in _days_of(step.first_day, step.last_day)}
+                    for day, each in waiting:
+                        found[day].append(each)
+                    waiting = []
+        return found
+
+    def _read_calls(self, first_day: date, last_day: date) -> Iterator[Found]:
+        method = self._method.narrowed({*_CALL_COLUMNS, *(self._filter.columns if self._filter else ())})
+        days = _days_of(first_day, last_day)
+        api = {day: CallSums.empty() for day in days}
+        for account in self._accounts:
+            for day, calls in self._complete(method, account, first_day, last_day, _call).items():
+                for call in calls:
+                    _add_call(api[day], *call)
+        with self._warehouse.connect() as connection:
+            schemas, account_id = self._warehouse.schemas, self._source.account_id
+            layers = {"raw": raw_sums(connection, schemas, account_id, days)}
+            if self._has_star:
+                layers["star"] = star_sums(connection, schemas, account_id, days)
+        yield {
+            day: [
+                difference
+                for layer, sums in layers.items()
+                for difference in self._differences(day, layer, sums[day], api[day])
+            ]
+            for day in days
+        }
+
+    def _differences(self, day: date, layer: str, ours: CallSums, theirs: CallSums) -> Iterator[Difference]:
+        yield from self._compared(ours.total, theirs.total, day=day, layer=layer, grain="day")
+        groups: list[Group] = sorted({*ours.groups, *theirs.groups}, key=str)
+        for group in groups:
+            campaign_id, call_source, tag_id = group
+            yield from self._compared(
+                ours.groups.get(group),
+                theirs.groups.get(group),
+                day=day,
+                layer=layer,
+                grain="group",
+                campaign_id=campaign_id,
+                call_source=call_source,
+                tag_id=tag_id,
+            )
+
+    def _compared(self, ours: Sums | None, theirs: Sums | None, **place: Any) -> Iterator[Difference]:
+        for number, measure in enumerate(("calls", "waiting", "talking")):
+            one, other = (None if sums is None else sums[number] for sums in (ours, theirs))
+            if abs((one or 0) - (other or 0)) > self._source.reconciliation.tolerance:
+                yield Difference(measure=measure, in_warehouse=one, in_api=other, **place)
+
+    def _read_rows(self, first_day: date, last_day: date) -> Iterator[Found]:
+        found: Found = {day: [] for day in _days_of(first_day, last_day)}
+        for account in self._accounts:
+            for day, rows in self._complete(self._method, account, first_day, last_day, self._fingerprint).items():
+                found[day] += self._row_differences(account, day, Counter(rows))
+        yield found
+
+    def _row_differences(self, account: Account, day: date, theirs: Counter[Fingerprint]) -> Iterator[Difference]:
+        ours: Counter[Fingerprint] = Counter()
+        with snapshot(self._warehouse) as connection:
+            for rows in raw_rows_of(connection, self._method, account, day):
+                ours.update(map(self._fingerprint, rows))
+        for key in sorted({key for key, _ in ((ours - theirs) + (theirs - ours))}):
+            counts = [sum(count for (of, _), count in side.items() if of == key) for side in (ours, theirs)]
+            measure = "values" if counts[0] == counts[1] else "rows"
+            yield Difference(day, "raw", "row", measure, counts[0], counts[1], row_key=key)
+
+    def _fingerprint(self, row: Row) -> Fingerprint:
+        """The key of a row as text, and what stands for all of its values, however their JSON is written."""
+        values = [
+            _canonical(bytes(value)) if isinstance(value, msgspec.Raw) else value
+            for value in msgspec.structs.astuple(row)
+        ]
+        digest = hashlib.md5(msgspec.json.encode(values), usedforsecurity=False).hexdigest()
+        return ", ".join(str(getattr(row, name)) for name in self._method.key), digest
+
+
+def _canonical(text: bytes) -> str:
+    value = json.loads(text)
+    # null, [] and {} are alike (protocol.json, "observed_exceptions").
+    return "" if value in (None, [], {}) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _call(row: Any) -> tuple[Sums, int, str, list[int]]:
+    """What is compared of a call: its numbers, campaign, call source and tags."""
+    values = (1, row.wait_duration or 0, row.talk_duration or 0)
+    return values, row.campaign_id or NO_CAMPAIGN, (row.source or NO_SOURCE)[:64], _tag_ids(row.tags)
+
+
+def _add_call(sums: CallSums, values: Sums, campaign_id: int, call_source: str, tag_ids: Sequence[int]) -> None:
+    sums.total = _plus(sums.total, values)
+    for tag_id in tag_ids or (None,):
+        group = (campaign_id, call_source, tag_id)
+        sums.groups[group] = _plus(sums.groups.get(group, (0, 0, 0)), values)
+
+
+def _tag_ids(raw: msgspec.Raw) -> list[int]:
+    """The tags of a call, each once; what is no tag is none, as in the star."""
+    tags = msgspec.json.decode(raw)
+    found = {str(tag.get("tag_id")) for tag in tags if isinstance(tag, dict)} if isinstance(tags, list) else set()
+    return sorted(int(tag_id) for tag_id in found if _TAG_ID.fullmatch(tag_id))
+
+
+def _plus(one: Sums, other: Sums) -> Sums:
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
+
+
+def _days_of(first_day: date, last_day: date) -> list[date]:
+    return [first_day + number * _DAY for number in range((last_day - first_day).days + 1)]

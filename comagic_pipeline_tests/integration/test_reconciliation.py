@@ -1,0 +1,420 @@
+"""Reconciliation: what differs between warehouse and API is found, told by day, healed, and costs hardly a point.
+
+Which days differ is known from the changes that a test makes to the sandbox's world.
+"""
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckKey,
+    AssetKey,
+    DagsterInstance,
+    ExecuteInProcessResult,
+    build_schedule_context,
+    build_sensor_context,
+)
+
+from comagic_pipeline.checks import equals_api
+from comagic_pipeline.config import Config
+from comagic_pipeline.definitions import build_definitions
+from comagic_pipeline.healing import HEALS, Healing, next_healing
+from comagic_pipeline.sandbox.running import running_sandbox
+from comagic_pipeline.sandbox.server import Sandbox
+from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Settings
+from comagic_pipeline.sandbox.world import World
+from comagic_pipeline.warehouse.engine import Warehouse
+from comagic_pipeline_tests.integration.raw_reference import Row, api_rows, differences, query, raw_rows
+from comagic_pipeline_tests.integration.runs import failures, run_load
+
+CALLS = "get.calls_report"
+FIRST, LAST = date(2026, 3, 2), date(2026, 4, 30)
+"""60 days, all over by the world's clock."""
+DAYS = [FIRST + timedelta(days=number) for number in range(60)]
+TAGS = [{"tag_id": number, "tag_name": f"tag {number}", "tag_type": "manual"} for number in (501, 502, 503)]
+
+
+@dataclass
+class Account:
+    """A configured source, the sandbox that it asks, and the warehouse."""
+
+    config: Config
+    sandbox: Sandbox
+    warehouse: Warehouse
+    instance: DagsterInstance
+
+    def load(self, first_day: date = FIRST, last_day: date = LAST, *tables: str) -> None:
+        result = run_load(self.config, self.instance, first_day, last_day, *tables)
+        assert result.success, failures(result)
+
+    def reconcile(
+        self, mode: str, first_day: date = FIRST, last_day: date = LAST, table: str = "calls_report"
+    ) -> ExecuteInProcessResult:
+        """Run the check of a report for days, both included."""
+        tags = {equals_api.FIRST_DAY: str(first_day), equals_api.LAST_DAY: str(last_day), equals_api.MODE: mode}
+        return self.run_checks([table], tags)
+
+    def run_checks(self, tables: list[str], tags: dict[str, str]) -> ExecuteInProcessResult:
+        keys = {AssetCheckKey(AssetKey(["main", table]), equals_api.NAME) for table in tables}
+        result = (
+            build_definitions(self.config)
+            .resolve_job_def("reconcile_main")
+            .get_subset(asset_selection=set(), asset_check_selection=keys)
+            .execute_in_process(
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                instance=self.instance,
+                tags=tags,
+                raise_on_error=False,
+            )
+        )
+        assert result.success, failures(result)
+        return result
+
+    def different(self, table: str = "calls_report") -> list[date]:
+        """The days that the books call different."""
+        lines = query(
+            self.warehouse,
+            "select day from comagic_ops.reconciled_days where table_name = :table and not is_equal order by day",
+            table=table,
+        )
+        return [line["day"] for line in lines]
+
+    def spent(self) -> int:
+        """The points charged since this was last asked."""
+        points = sum(request.points for request in self.sandbox.requests)
+        self.sandbox.requests.clear()
+        return points
+
+    def calls(self) -> list[Row]:
+        return api_rows(self.sandbox.world, CALLS, FIRST, LAST)
+
+    def change(self, call: Row, **columns: Any) -> None:
+        self.sandbox.world.change(CALLS, call["id"], columns)
+
+
+OpenAccount = Callable[..., Account]
+
+
+@pytest.fixture
+def open_account(project: Callable[..., Config], warehouse: Warehouse) -> Iterator[OpenAccount]:
+    """Starts a sandbox and configures a source of it; keywords are of the source."""
+    with ExitStack() as stack:
+        instance = stack.enter_context(DagsterInstance.ephemeral())
+
+        def start(calls_per_day: int = 12, settings: Settings | None = None, **source: Any) -> Account:
+            world = World(calls_per_day=calls_per_day, now=lambda: datetime(2026, 6, 1, tzinfo=UTC))
+            sandbox = stack.enter_context(running_sandbox(world, settings or Settings(minute_limit=10_000)))
+            values = {"base_url": sandbox.url, "token": SANDBOX_TOKEN, "day_points": "{reserve: 0}"} | source
+            return Account(project(**values), sandbox, warehouse, instance)
+
+        yield start
+
+
+def evaluations(instance: DagsterInstance, table: str = "calls_report") -> dict[str, Any]:
+    """The latest result of each day, as the instance has it."""
+    key = AssetCheckKey(AssetKey(["main", table]), equals_api.NAME)
+    found: dict[str, Any] = {}
+    for record in reversed(instance.event_log_storage.get_asset_check_execution_history(key, limit=10_000)):
+        evaluation = record.evaluation
+        if isinstance(evaluation, AssetCheckEvaluation):
+            found[str(evaluation.partition)] = evaluation
+    return found
+
+
+def test_five_hundred_changes_are_found_and_healed(open_account: OpenAccount) -> None:
+    """Durations, tags, campaigns, sources, calls that go and calls that come: each day concerned, and no other."""
+    dice = random.Random("changes")
+    account = open_account(15, reconciliation="{heal_days: 20}")
+    account.load()
+    assert account.spent() > 0
+    account.reconcile("full")
+    assert account.different() == []
+    calls = account.calls()
+    by_day: dict[str, list[Row]] = defaultdict(list)
+    for call in calls:
+        by_day[call["event_date"]].append(call)
+    concerned = set(dice.sample(sorted(by_day), 47))
+    pool = [call for day in concerned for call in by_day[day]]
+    dice.shuffle(pool)
+    campaigns = [row["id"] for row in account.sandbox.world.rows("get.campaigns")]
+    touched: set[str] = set()
+    for number in range(500):
+        call = pool[number]
+        others = [tag for tag in TAGS if tag["tag_id"] not in {each.get("tag_id") for each in call["tags"] or []}]
+        match number % 7:
+            case 0:
+                account.change(call, talk_duration=(call["talk_duration"] or 0) + dice.randint(1, 99))
+            case 1:
+                account.change(call, wait_duration=(call["wait_duration"] or 0) + dice.randint(1, 99))
+            case 2:
+                account.change(call, tags=[*(call["tags"] or []), dice.choice(others)])
+            case 3:
+                account.change(call, tags=[] if call["tags"] else [dice.choice(others)])
+            case 4:
+                account.change(call, campaign_id=dice.choice([one for one in campaigns if one != call["campaign_id"]]))
+            case 5:
+                account.change(call, source="another" if call["source"] != "another" else "one more")
+            case 6 if number % 2:
+                account.sandbox.world.delete(CALLS, call["id"])
+            case _:
+                account.sandbox.world.add(CALLS, call | {"id": 9_000_000_000 + number})
+        touched.add(call["event_date"])
+    account.spent()
+    result = account.reconcile("full")
+    assert account.spent() == 1
+    assert {str(day) for day in account.different()} == touched
+    shown = evaluations(account.instance)
+    assert {day for day, each in shown.items() if not each.passed} == touched
+    assert shown.keys() == {str(day) for day in DAYS}
+    lines = query(account.warehouse, "select distinct layer, grain, measure from comagic_ops.reconciliation")
+    assert {(line["layer"], line["grain"]) for line in lines} == {
+        (layer, grain) for layer in ("raw", "star") for grain in ("day", "group")
+    }
+    assert result.success
+    heal_all(account)
+    assert account.different() == []
+    assert differences(raw_rows(account.warehouse, "calls_report"), account.calls()) == []
+    account.spent()
+    account.reconcile("quick")
+    assert account.spent() == 1
+    assert account.different() == []
+    assert all(each.passed for each in evaluations(account.instance).values())
+
+
+def heal_all(account: Account, most: int = 40) -> None:
+    """Run what the sensor asks for until it asks for nothing more, as on days that follow each other."""
+    source = account.config.sources[0]
+    now = datetime.now(UTC)
+    for _ in range(most):
+        now += timedelta(days=1)
+        found = next_healing(source, account.instance, account.warehouse, now)
+        if isinstance(found, str):
+            return
+        request = found.request("continue_main", "reconcile_main")
+        if found.is_load:
+            (report, *star) = [key.path[-1] for key in request.asset_selection or ()]
+            assert (found.last_day - found.first_day).days < source.reconciliation.heal_days
+            account.load(found.first_day, found.last_day, report, *star)
+        else:
+            account.run_checks([found.table], {name: tag for name, tag in request.tags.items() if name != HEALS})
+    raise AssertionError("it does not come to an end")
+
+
+def test_quick_costs_a_point_when_nothing_differs(open_account: OpenAccount) -> None:
+    """Thirty days, and sixty: one request each, that of the count; `sampled` reads a part of the days besides."""
+    account = open_account()
+    account.load()
+    account.spent()
+    for first_day, mode, points in ((DAYS[30], "quick", 1), (FIRST, "quick", 1), (FIRST, "sampled", 2)):
+        account.reconcile(mode, first_day)
+        assert account.spent() == points, mode
+    assert account.different() == []
+    assert len(evaluations(account.instance)) == 60
+
+
+def test_rows_of_another_number_are_looked_for_where_they_are(open_account: OpenAccount) -> None:
+    """A late row: found by `quick` among many pages by counting halves, where reading all days would cost more."""
+    settings = Settings(minute_limit=10_000)
+    account = open_account(10, settings)
+    account.load()
+    call = account.calls()[100]
+    account.sandbox.world.add(CALLS, call | {"id": 77})
+    account.spent()
+    account.reconcile("quick")
+    assert [str(day) for day in account.different()] == [call["event_date"]]
+    assert account.spent() == 2
+    with account.warehouse.connect() as connection:
+        found = connection.exec_driver_sql(
+            "select layer, grain, measure, in_warehouse, in_api, difference from comagic_ops.reconciliation"
+            " where grain = 'day' and measure = 'calls' order by layer"
+        ).all()
+    of_day = sum(each["event_date"] == call["event_date"] for each in account.calls())
+    expected = [(layer, "day", "calls", of_day - 1, of_day, -1) for layer in ("raw", "star")]
+    assert [tuple(line) for line in found] == expected
+
+
+def test_what_counts_cannot_tell_is_found_in_turn(open_account: OpenAccount) -> None:
+    """A changed duration: `quick` cannot see it, `sampled` comes to its day within six days."""
+    account = open_account(3)
+    account.load()
+    call = account.calls()[90]
+    account.change(call, talk_duration=4711)
+    account.reconcile("quick")
+    assert account.different() == []
+    from comagic_pipeline.reconciliation import Reconciler
+
+    seen = set()
+    for turn in range(6):
+        days = Reconciler._in_turn(None, DAYS, turn)  # type: ignore[arg-type]
+        seen |= days
+        assert len(days) == 10
+    assert seen == set(DAYS)
+    account.reconcile("full")
+    assert [str(day) for day in account.different()] == [call["event_date"]]
+
+
+def test_a_filtered_load_is_compared_with_its_own_filter(open_account: OpenAccount) -> None:
+    """Rows that are not wanted are no difference, whether the API or we sort them out; others still are."""
+    account = open_account(5, filters="{calls_report: \"direction = 'in' and tags is null or talk_duration > 60\"}")
+    account.load()
+    account.spent()
+    account.reconcile("quick")
+    assert account.spent() == 1
+    account.reconcile("full")
+    assert account.different() == []
+    wanted = next(call for call in account.calls() if (call["talk_duration"] or 0) > 60)
+    account.change(wanted, talk_duration=61 if wanted["talk_duration"] != 61 else 62)
+    account.reconcile("full")
+    assert [str(day) for day in account.different()] == [wanted["event_date"]]
+
+
+def test_the_star_is_compared_too(open_account: OpenAccount) -> None:
+    """A fact that is wrong in the star alone is found, by `quick` too, at no further point."""
+    account = open_account(5)
+    account.load(FIRST, DAYS[9])
+    with account.warehouse.begin() as connection:
+        connection.exec_driver_sql(
+            "update comagic.comagic_calls_facts set talk_duration = talk_duration + 5 where id = (select min(id) from"
+            " comagic.comagic_calls_facts)"
+        )
+    account.spent()
+    account.reconcile("quick", FIRST, DAYS[9])
+    assert account.spent() == 1
+    (line,) = query(
+        account.warehouse, "select layer, measure, difference from comagic_ops.reconciliation where grain = 'day'"
+    )
+    assert line == {"layer": "star", "measure": "talking", "difference": 5}
+    heal_all(account)
+    print(
+        query(account.warehouse, "select * from comagic_ops.reconciliation"),
+        query(account.warehouse, "select * from comagic_ops.reconciled_days where not is_equal"),
+    )
+    assert account.different() == []
+
+
+def test_other_reports_are_compared_row_by_row(open_account: OpenAccount) -> None:
+    """A value that changed, a row that is gone, a row that came: by their keys."""
+    account = open_account(10, tables="[goals_report, campaign_daily_stat, employee_stat, visitor_sessions_report]")
+    account.load(FIRST, DAYS[4])
+    for table in ("goals_report", "visitor_sessions_report", "campaign_daily_stat", "employee_stat"):
+        account.reconcile("full", FIRST, DAYS[4], table)
+        assert account.different(table) == [], table
+        assert set(evaluations(account.instance, table)) == {str(day) for day in DAYS[:5]}
+    goals = api_rows(account.sandbox.world, "get.goals_report", FIRST, DAYS[4])
+    changed, gone = goals[0], goals[-1]
+    account.sandbox.world.change("get.goals_report", changed["communication_id"], {"name": "another"})
+    account.sandbox.world.delete("get.goals_report", gone["communication_id"])
+    account.reconcile("full", FIRST, DAYS[4], "goals_report")
+    lines = query(
+        account.warehouse, "select day, row_key, measure, in_warehouse, in_api from comagic_ops.reconciliation"
+    )
+    assert {(str(line["day"]), line["row_key"], line["measure"]) for line in lines} == {
+        (changed["event_date"], str(changed["communication_id"]), "values"),
+        (gone["event_date"], str(gone["communication_id"]), "rows"),
+    }
+    heal_all(account)
+    assert account.different("goals_report") == []
+
+
+def test_what_two_loads_do_not_mend_is_left_to_a_person(open_account: OpenAccount) -> None:
+    """A day that differs whatever is loaded is loaded twice, no more; the limit of a day's healing is kept."""
+    account = open_account(5, reconciliation="{heal_days: 3}")
+    account.load(FIRST, DAYS[9])
+    source = account.config.sources[0]
+
+    def spoil(days: list[date]) -> None:
+        with account.warehouse.begin() as connection:
+            connection.exec_driver_sql(
+                "update comagic_raw.calls_report set talk_duration = coalesce(talk_duration, 0) + 1 where event_date"
+                f" in ({', '.join(repr(str(day)) for day in days)})"
+            )
+
+    spoil(DAYS[:5])
+    account.reconcile("full", FIRST, DAYS[9])
+    assert account.different() == DAYS[:5]
+    now = datetime.now(UTC)
+    first = next_healing(source, account.instance, account.warehouse, now)
+    assert isinstance(first, Healing)
+    assert (first.first_day, first.last_day, first.is_load) == (DAYS[2], DAYS[4], True)
+    told = next_healing(source, account.instance, account.warehouse, now)
+    assert told == "2 days differ; 3 days were loaded again today, more wait"
+    # What is loaded differs again each time: after two loads it is left alone, the other days are not.
+    last = [DAYS[4]]
+    for tries in (1, 2):
+        (line,) = query(
+            account.warehouse, "select heal_tries from comagic_ops.reconciled_days where day = '2026-03-06'"
+        )
+        assert line["heal_tries"] == tries
+        account.load(DAYS[2], DAYS[4], "calls_report")
+        spoil(last)
+        account.reconcile("full", FIRST, DAYS[9])
+        assert account.different() == [FIRST, DAYS[1], *last]
+        now += timedelta(days=1)
+        found = next_healing(source, account.instance, account.warehouse, now)
+        assert isinstance(found, Healing)
+        assert (found.first_day, found.last_day) == ((DAYS[4], DAYS[4]) if tries == 1 else (FIRST, DAYS[1]))
+
+
+def test_the_schedule_and_the_sensor_ask_for_it(open_account: OpenAccount) -> None:
+    """Every morning the reports of the configuration; the sensor begins the run that mends what differs."""
+    account = open_account(5, tables="[comagic_calls_facts, goals_report]")
+    repository = build_definitions(account.config).get_repository_def()
+    schedule = repository.get_schedule_def("reconcile_main_schedule")
+    moment = datetime.fromisoformat("2026-03-09T06:00:00+03:00")
+    with build_schedule_context(account.instance, scheduled_execution_time=moment) as context:
+        (request,) = schedule.evaluate_tick(context).run_requests or []
+    assert {key.asset_key.path[-1] for key in request.asset_check_keys or ()} == {"calls_report"}
+    account.load(FIRST, DAYS[2])
+    account.change(account.calls()[0], talk_duration=4711)
+    account.reconcile("full", FIRST, DAYS[2])
+    sensor = repository.get_sensor_def("heal_main")
+    with build_sensor_context(account.instance, repository_def=repository) as sensor_context:
+        data = sensor.evaluate_tick(sensor_context)
+    (run,) = data.run_requests or []
+    assert run.job_name == "continue_main"
+    assert (
+        run.tags["dagster/asset_partition_range_start"] == run.tags["dagster/asset_partition_range_end"] == str(FIRST)
+    )
+    assert {key.path[-1] for key in run.asset_selection or ()} >= {"calls_report", "comagic_calls_facts"}
+
+
+def test_customers_of_an_agent_are_compared_together(project: Callable[..., Config], warehouse: Warehouse) -> None:
+    """Each is asked for, raw and star hold the sum of all."""
+    world = World(calls_per_day=5, customers=3, now=lambda: datetime(2026, 6, 1, tzinfo=UTC))
+    with running_sandbox(world, Settings(minute_limit=10_000)) as sandbox, DagsterInstance.ephemeral() as instance:
+        source = {"base_url": sandbox.url, "token": SANDBOX_TOKEN, "user_ids": "all", "day_points": "{reserve: 0}"}
+        account = Account(project(**source), sandbox, warehouse, instance)
+        account.load(FIRST, DAYS[3])
+        for mode, points in (("quick", 3), ("full", 3)):
+            account.spent()
+            account.reconcile(mode, FIRST, DAYS[3])
+            assert account.spent() == points
+            assert account.different() == []
+        customer = next(iter(world.customers.values()))
+        call = api_rows(customer, CALLS, FIRST, DAYS[3])[0]
+        customer.change(CALLS, call["id"], {"wait_duration": 999})
+        account.reconcile("full", FIRST, DAYS[3])
+        assert [str(day) for day in account.different()] == [call["event_date"]]
+
+
+def test_metadata_name_what_differs(open_account: OpenAccount) -> None:
+    """A red day shows its groups with both values, and a sentence with what to do."""
+    account = open_account(5)
+    account.load(FIRST, DAYS[1])
+    call = account.calls()[0]
+    account.change(call, talk_duration=(call["talk_duration"] or 0) + 7)
+    account.reconcile("full", FIRST, DAYS[1])
+    red = evaluations(account.instance)[call["event_date"]]
+    assert red.description.startswith(f"{call['event_date']} is not what CoMagic says: raw talking ")
+    table = red.metadata["what"].value
+    rows = [json.loads(json.dumps(record.data)) for record in table.records]
+    assert {row["campaign_id"] for row in rows if row["grain"] == "group"} == {str(call["campaign_id"] or 0)}
+    assert red.target_materialization_data is not None
