@@ -85,6 +85,7 @@ def test_loading_touches_nothing_and_warns_of_nothing(tmp_path: Path) -> None:
         "continue_main",
         "forget_main",
         "load_main",
+        "reconcile_main",
         str(len({*default_tables(is_agent=False), POINTS})),
     ]
 
@@ -180,6 +181,7 @@ def test_sources_stand_beside_each_other(project: Callable[..., Config]) -> None
     assert {schedule.name: schedule.job_name for schedule in repository.schedule_defs} == {
         "load_main_nightly": "load_main",
         "load_main_hourly": "load_main",
+        "reconcile_main_schedule": "reconcile_main",
         "load_second_nightly": "load_second",  # dictionaries do not change by the hour
     }
 

@@ -24,6 +24,7 @@ from comagic_pipeline.api.filters import Tree, parse_filter
 from comagic_pipeline.catalog import tables
 from comagic_pipeline.cli import cli
 from comagic_pipeline.commands.load import load
+from comagic_pipeline.commands.reconcile import reconcile
 from comagic_pipeline.commands.report import run_report
 from comagic_pipeline.config import Config, load_config, parse_config
 from comagic_pipeline.definitions import build_definitions
@@ -238,7 +239,8 @@ def test_costs_and_sql_of_the_pages(project: Callable[..., Config]) -> None:
         for report in source.custom_reports:
             options: Any = {"only_missing": False, "is_rebuilt": False, "out": None}
             assert run_report(config, source, report, (FIRST, LAST), console, **options).ok, report.name
-    assert summary.ok, summary.error
+        compared = reconcile(config, source, (FIRST, LAST), (), "quick", console, heals=False)
+    assert (summary.ok, compared.exit_code, compared.points) == (True, 0, 1), summary.error
     compare_costs({name: line.points for name, line in summary.tables.items()}, len(world.rows("get.sites")))
     with open_warehouse(load_config()) as warehouse, warehouse.connect() as connection:
         run_statements(connection, world)

@@ -236,6 +236,10 @@ def test_rows_of_another_number_are_looked_for_where_they_are(open_account: Open
             "select layer, grain, measure, in_warehouse, in_api, difference from comagic_ops.reconciliation"
             " where grain = 'day' and measure = 'calls' order by layer"
         ).all()
+    shown = "select simple_date, is_equal, calls_difference from comagic.mart_reconciliation where not is_equal"
+    assert query(account.warehouse, shown) == [
+        {"simple_date": date.fromisoformat(call["event_date"]), "is_equal": False, "calls_difference": -1}
+    ]
     of_day = sum(each["event_date"] == call["event_date"] for each in account.calls())
     expected = [(layer, "day", "calls", of_day - 1, of_day, -1) for layer in ("raw", "star")]
     assert [tuple(line) for line in found] == expected

@@ -6,7 +6,7 @@ declared here, for the Russian names; a test holds them against what the SELECT 
 
 from importlib.resources import files
 
-from sqlalchemy import BigInteger, Connection, Date, DateTime, Integer, MetaData, Numeric, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Connection, Date, DateTime, Integer, MetaData, Numeric, String, Table, Text
 
 from comagic_pipeline.warehouse.engine import Schemas
 from comagic_pipeline.warehouse.star.declaration import account_id, column, table
@@ -123,6 +123,24 @@ mart_points = table(
     column("table_name", Text, "Таблица", "Raw table that was asked for, or the method where it has none"),
     column("runs", BigInteger, "Запусков", "Runs that asked; a command that is no run counts as none"),
     column("points", BigInteger, "Потрачено баллов", "Successful requests: each costs a point"),
+    metadata=metadata,
+)
+
+mart_reconciliation = table(
+    "mart_reconciliation",
+    "Сверка с CoMagic",
+    "One row per day and report that was compared with CoMagic",
+    account_id(),
+    column("simple_date", Date, "Дата", "Day that was compared"),
+    column("table_name", Text, "Таблица", "Raw table that was compared"),
+    column("is_equal", Boolean, "Совпадает", "Whether warehouse and API said the same"),
+    column("mode", Text, "Способ сверки", "quick, sampled or full"),
+    column("checked_at", DateTime(timezone=True), "Время сверки", "When it was compared last"),
+    column("reloads", Integer, "Перезагрузок", "How often it was loaded again because it differed, in a row"),
+    column("differences", BigInteger, "Расхождений", "Differences found in raw"),
+    column("calls_difference", BigInteger, "Расхождение звонков", "Calls of the warehouse less those of the API"),
+    column("waiting_difference", BigInteger, "Расхождение ожидания", "Seconds of waiting, likewise"),
+    column("talking_difference", BigInteger, "Расхождение разговоров", "Seconds of talking, likewise"),
     metadata=metadata,
 )
 
