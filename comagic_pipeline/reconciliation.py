@@ -109,7 +109,8 @@ class Reconciler:
             equal = sorted(days.keys() - to_read)
             yield self._star_differences(equal)
         for begin, end in periods(sorted(to_read)):
-            yield from self._read(begin, end)
+            for start, stop in longest_windows(self._method, begin, end) if self._is_countable else [(begin, end)]:
+                yield self._read(start, stop)
 
     @property
     def _is_countable(self) -> bool:
@@ -167,12 +168,11 @@ class Reconciler:
             star = star_sums(connection, self._warehouse.schemas, self._source.account_id, days)
         return {day: list(self._differences(day, "star", star[day], raw[day])) for day in days}
 
-    def _read(self, first_day: date, last_day: date) -> Iterator[Found]:
+    def _read(self, first_day: date, last_day: date) -> Found:
         """Compare days by their rows."""
         if self._method.table == CALLS:
-            yield from self._read_calls(first_day, last_day)
-        else:
-            yield from self._read_rows(first_day, last_day)
+            return self._read_calls(first_day, last_day)
+        return self._read_rows(first_day, last_day)
 
     def _steps(self, method: Method, account: Account, first_day: date, last_day: date) -> Iterator[Any]:
         zone, params = self._source.zone, self._params[account]
@@ -188,39 +188,43 @@ class Reconciler:
 
     def _complete(
         self, method: Method, account: Account, first_day: date, last_day: date, taken: Callable[[Row], Taken]
-    ) -> dict[date, list[Taken]]:
-        """What is `taken` of the wanted rows of days; of a day that changed while it was read, the last time counts."""
+    ) -> Iterator[tuple[date, list[Taken]]]:
+        """What is `taken` of the wanted rows of each day, as soon as it is complete.
+
+        A day that changed while it was read comes twice: the last time counts.
+        """
         keeps = self._filter.keeps if self._filter else lambda _: True
         of_day = day_of(method)
-        found: dict[date, list[Taken]] = {}
-        waiting: list[tuple[date, Taken]] = []
+        waiting: dict[date, list[Taken]] = {}
         for step in self._steps(method, account, first_day, last_day):
             match step:
                 case Rows():
-                    waiting += [(of_day(row) or step.first_day, taken(row)) for row in step.rows if keeps(row)]
+                    for row in filter(keeps, step.rows):
+                        waiting.setdefault(of_day(row) or step.first_day, []).append(taken(row))
                 case Discarded():
-                    waiting = []
+                    waiting = {}
                 case DaysComplete():
-                    found |= {day: [] for day in _days_of(step.first_day, step.last_day)}
-                    for day, each in waiting:
-                        found[day].append(each)
-                    waiting = []
-        return found
+                    for day in _days_of(step.first_day, step.last_day):
+                        yield day, waiting.pop(day, [])
 
-    def _read_calls(self, first_day: date, last_day: date) -> Iterator[Found]:
+    def _read_calls(self, first_day: date, last_day: date) -> Found:
         method = self._method.narrowed({*_CALL_COLUMNS, *(self._filter.columns if self._filter else ())})
         days = _days_of(first_day, last_day)
-        api = {day: CallSums.empty() for day in days}
+        of_account: dict[tuple[Account, date], CallSums] = {}
         for account in self._accounts:
-            for day, calls in self._complete(method, account, first_day, last_day, _call).items():
+            for day, calls in self._complete(method, account, first_day, last_day, _call):
+                of_account[account, day] = CallSums.empty()
                 for call in calls:
-                    _add_call(api[day], *call)
+                    _add_call(of_account[account, day], *call)
+        api = {day: CallSums.empty() for day in days}
+        for (_, day), sums in of_account.items():
+            _add_sums(api[day], sums)
         with self._warehouse.connect() as connection:
             schemas, account_id = self._warehouse.schemas, self._source.account_id
             layers = {"raw": raw_sums(connection, schemas, account_id, days)}
             if self._has_star:
                 layers["star"] = star_sums(connection, schemas, account_id, days)
-        yield {
+        return {
             day: [
                 difference
                 for layer, sums in layers.items()
@@ -251,22 +255,28 @@ class Reconciler:
             if abs((one or 0) - (other or 0)) > self._source.reconciliation.tolerance:
                 yield Difference(measure=measure, in_warehouse=one, in_api=other, **place)
 
-    def _read_rows(self, first_day: date, last_day: date) -> Iterator[Found]:
-        found: Found = {day: [] for day in _days_of(first_day, last_day)}
+    def _read_rows(self, first_day: date, last_day: date) -> Found:
+        of_account: dict[tuple[Account, date], list[Difference]] = {}
         for account in self._accounts:
-            for day, rows in self._complete(self._method, account, first_day, last_day, self._fingerprint).items():
-                found[day] += self._row_differences(account, day, Counter(rows))
-        yield found
+            for day, rows in self._complete(self._method, account, first_day, last_day, self._fingerprint):
+                of_account[account, day] = list(self._row_differences(account, day, Counter(rows)))
+        found: Found = {day: [] for day in _days_of(first_day, last_day)}
+        for (_, day), differences in of_account.items():
+            found[day] += differences
+        return found
 
     def _row_differences(self, account: Account, day: date, theirs: Counter[Fingerprint]) -> Iterator[Difference]:
         ours: Counter[Fingerprint] = Counter()
         with snapshot(self._warehouse) as connection:
             for rows in raw_rows_of(connection, self._method, account, day):
                 ours.update(map(self._fingerprint, rows))
-        for key in sorted({key for key, _ in ((ours - theirs) + (theirs - ours))}):
-            counts = [sum(count for (of, _), count in side.items() if of == key) for side in (ours, theirs)]
-            measure = "values" if counts[0] == counts[1] else "rows"
-            yield Difference(day, "raw", "row", measure, counts[0], counts[1], row_key=key)
+        ours_alone, theirs_alone = (
+            Counter(key for key, _ in side.elements()) for side in (ours - theirs, theirs - ours)
+        )
+        for key in sorted({*ours_alone, *theirs_alone}):
+            counts = ours_alone[key], theirs_alone[key]
+            # As many rows with one key are the same rows with other values.
+            yield Difference(day, "raw", "row", "values" if counts[0] == counts[1] else "rows", *counts, row_key=key)
 
     def _fingerprint(self, row: Row) -> Fingerprint:
         """The key of a row as text, and what stands for all of its values, however their JSON is written."""
@@ -302,6 +312,12 @@ def _tag_ids(raw: msgspec.Raw) -> list[int]:
     tags = msgspec.json.decode(raw)
     found = {str(tag.get("tag_id")) for tag in tags if isinstance(tag, dict)} if isinstance(tags, list) else set()
     return sorted(int(tag_id) for tag_id in found if _TAG_ID.fullmatch(tag_id))
+
+
+def _add_sums(sums: CallSums, more: CallSums) -> None:
+    sums.total = _plus(sums.total, more.total)
+    for group, values in more.groups.items():
+        sums.groups[group] = _plus(sums.groups.get(group, (0, 0, 0)), values)
 
 
 def _plus(one: Sums, other: Sums) -> Sums:
