@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from dagster import (
-    AssetChecksDefinition,
     AssetsDefinition,
     AssetSpec,
     Definitions,
@@ -21,9 +20,8 @@ from comagic_pipeline.assets.custom_reports import custom_report_asset
 from comagic_pipeline.assets.dictionaries import dictionary_asset
 from comagic_pipeline.assets.reports import report_asset
 from comagic_pipeline.assets.star import star_assets
-from comagic_pipeline.checks.all_days_loaded import all_days_loaded
-from comagic_pipeline.checks.equals_api import equals_api, reconciled_reports
-from comagic_pipeline.checks.points_suffice import points_asset, points_suffice
+from comagic_pipeline.checks.of_source import checks_of
+from comagic_pipeline.checks.points_suffice import points_asset
 from comagic_pipeline.config import Config, Source, load_config
 from comagic_pipeline.jobs import SourceJobs
 from comagic_pipeline.resources import DataApi, WarehouseResource
@@ -36,7 +34,7 @@ def build_definitions(
     config: Config, **resources: ConfigurableResourceFactory[Any] | ResourceDefinition
 ) -> Definitions:
     """The definitions of a configuration; `resources` (api, warehouse) replace those that it describes."""
-    checks = {source.name: list(_checks(source)) for source in config.sources}
+    checks = {source.name: list(checks_of(source)) for source in config.sources}
     jobs = {source.name: SourceJobs.of(source, checks[source.name]) for source in config.sources}
     return Definitions(
         assets=[asset for source in config.sources for asset in _assets(config, source)],
@@ -65,13 +63,6 @@ def _schedules(config: Config, source: Source, jobs: SourceJobs) -> Iterator[Sch
     yield from report_schedules(config, source, jobs)
     if jobs.reconcile:
         yield from reconcile_schedules(source, jobs.reconcile)
-
-
-def _checks(source: Source) -> Iterator[AssetChecksDefinition]:
-    yield points_suffice(source)
-    if source.reports:
-        yield all_days_loaded(source)
-    yield from (equals_api(source, method) for method in reconciled_reports(source))
 
 
 def _assets(config: Config, source: Source) -> Iterator[AssetsDefinition | AssetSpec]:

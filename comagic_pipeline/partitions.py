@@ -1,6 +1,6 @@
 """Partitions: one for each day of a source, from its start date to today, in the account's time zone."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from dagster import DailyPartitionsDefinition, TimeWindow
 
@@ -20,6 +20,11 @@ def days_of(window: TimeWindow) -> tuple[date, date]:
 def today(source: Source, now: datetime) -> date:
     """The day that it is for the source at this (aware) moment."""
     return now.astimezone(source.zone).date()
+
+
+def end_of(source: Source, day: date) -> datetime:
+    """The moment (aware) at which a day of the source is over."""
+    return datetime.combine(day + timedelta(days=1), time(), source.zone)
 
 
 def check_period(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from dagster import (
     AssetCheckEvaluation,
@@ -14,9 +15,12 @@ from dagster import (
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from comagic_pipeline.api.quota import Clock, utc_now
-from comagic_pipeline.checks import points_suffice
+from comagic_pipeline.checks import all_days_loaded
 from comagic_pipeline.checks.all_days_loaded import missing_days
+from comagic_pipeline.checks.finding import Finding
 from comagic_pipeline.checks.points_suffice import forecast
+from comagic_pipeline.checks.recent_rows import found_rhythms, timed_reports
+from comagic_pipeline.checks.usual_volume import found_volumes
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.continuation import Continuation, next_run
 from comagic_pipeline.healing import Healing, next_healing
@@ -26,6 +30,10 @@ from comagic_pipeline.warehouse.embedded import EmbeddedServerError
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError
 
 _SECONDS = 30
+_RHYTHM_INTERVAL = timedelta(minutes=15)
+"""How often freshness and volume are looked at outside of runs."""
+_LOOKED_AT = "looked_at"
+"""When that was last done, beside the results in the cursor."""
 
 
 def continuation_sensor(config: Config, source: Source, jobs: SourceJobs, clock: Clock = utc_now) -> SensorDefinition:
@@ -86,13 +94,20 @@ def _changed_checks(
     source: Source, warehouse: Warehouse, clock: Clock, cursor: str | None
 ) -> tuple[Sequence[AssetCheckEvaluation], str]:
     """The results of checks that differ from those that the cursor remembers, and the next cursor."""
-    told = json.loads(cursor or "{}")
-    found = list(missing_days(source, warehouse, clock()))
-    results = {missing.report: missing.description for missing in found}
-    changed = [missing.evaluation(source) for missing in found if told.get(missing.report) != results[missing.report]]
-    points = forecast(source, warehouse, clock())
-    # The figures change with every request; an event is worth it when they begin or cease to suffice.
-    results[points_suffice.NAME] = "yes" if points.passed else "no"
-    if told.get(points_suffice.NAME) != results[points_suffice.NAME]:
-        changed.append(points.evaluation(source))
-    return changed, json.dumps(results)
+    told, now = json.loads(cursor or "{}"), clock()
+    findings = [missing.finding(source) for missing in missing_days(source, warehouse, now)]
+    findings.append(forecast(source, warehouse, now).finding(source))
+    looked_at = told.get(_LOOKED_AT)
+    # By the clock they change slowly, and a look at the rhythm of rows reads weeks of raw.
+    if looked_at is None or now - datetime.fromisoformat(looked_at) >= _RHYTHM_INTERVAL:
+        looked_at = now.isoformat()
+        findings += found_rhythms(source, warehouse, now, timed_reports(source))
+        findings += found_volumes(source, warehouse, now, source.reports)
+    results = {finding.key.to_user_string(): _what_counts(finding) for finding in findings}
+    changed = [each.evaluation() for each in findings if told.get(each.key.to_user_string()) != _what_counts(each)]
+    return changed, json.dumps(told | results | {_LOOKED_AT: looked_at})
+
+
+def _what_counts(finding: Finding) -> str:
+    """What of a finding must change to be worth an event: figures of most change with every look."""
+    return finding.description if finding.check_name == all_days_loaded.NAME else "yes" if finding.passed else "no"

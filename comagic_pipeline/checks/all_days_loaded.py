@@ -8,23 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from dagster import (
-    AssetCheckEvaluation,
-    AssetCheckExecutionContext,
-    AssetCheckResult,
-    AssetChecksDefinition,
-    AssetCheckSeverity,
-    AssetCheckSpec,
-    AssetKey,
-    multi_asset_check,
-)
+from dagster import AssetCheckSpec
 
 from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.assets.describe import asset_key
+from comagic_pipeline.checks.finding import Finding, Look
 from comagic_pipeline.config import Source
 from comagic_pipeline.ledger import complete_days
 from comagic_pipeline.partitions import today
-from comagic_pipeline.resources import WarehouseResource
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.ops import is_skipped
 from comagic_pipeline.warehouse.waiting import waiting_periods
@@ -65,21 +56,11 @@ class MissingDays:
             return f"{missing}: they wait, and come by themselves."
         return f"{missing}: {self.waiting} of them wait, and come by themselves; launch a backfill for the others."
 
-    @property
-    def metadata(self) -> dict[str, int]:
-        """Figures for the UI's plots."""
-        return {"missing_days": 0 if self.is_skipped else len(self.days), "waiting_days": self.waiting}
-
-    def evaluation(self, source: Source) -> AssetCheckEvaluation:
-        """The result as an event that no run reports."""
-        return AssetCheckEvaluation(
-            asset_key=asset_key(source, self.report),
-            check_name=NAME,
-            passed=self.passed,
-            metadata=self.metadata,
-            severity=AssetCheckSeverity.WARN,
-            description=self.description,
-        )
+    def finding(self, source: Source) -> Finding:
+        """As the check tells it."""
+        missing = 0 if self.is_skipped else len(self.days)
+        metadata = {"missing_days": missing, "waiting_days": self.waiting}
+        return Finding(asset_key(source, self.report), NAME, self.passed, self.description, metadata)
 
 
 def missing_days(source: Source, warehouse: Warehouse, now: datetime) -> Iterator[MissingDays]:
@@ -105,26 +86,9 @@ def missing_days(source: Source, warehouse: Warehouse, now: datetime) -> Iterato
             yield MissingDays(name, missing, min(waits.get(name, 0), len(missing)), skipped)
 
 
-def all_days_loaded(source: Source) -> AssetChecksDefinition:
+def all_days_loaded(source: Source) -> Look:
     """The check of all reports of a source; a run checks those that it loads."""
-    keys: dict[AssetKey, str] = {asset_key(source, name): name for name in source.reports}
-
-    @multi_asset_check(
-        name=f"{source.name}_{NAME}",
-        specs=[AssetCheckSpec(NAME, asset=key, description=_DESCRIPTION) for key in keys],
-        can_subset=True,
+    return Look(
+        [AssetCheckSpec(NAME, asset=asset_key(source, name), description=_DESCRIPTION) for name in source.reports],
+        lambda warehouse, _: (missing.finding(source) for missing in missing_days(source, warehouse, utc_now())),
     )
-    def check(context: AssetCheckExecutionContext, warehouse: WarehouseResource) -> Iterator[AssetCheckResult]:
-        found = {missing.report: missing for missing in missing_days(source, warehouse.get(), utc_now())}
-        for key in context.selected_asset_check_keys:
-            missing = found[keys[key.asset_key]]
-            yield AssetCheckResult(
-                asset_key=key.asset_key,
-                check_name=NAME,
-                passed=missing.passed,
-                metadata=missing.metadata,
-                severity=AssetCheckSeverity.WARN,
-                description=missing.description,
-            )
-
-    return check

@@ -6,22 +6,15 @@ It stands with the table `points_spent`, an asset that no run makes: it grows wi
 from dataclasses import dataclass
 from datetime import datetime
 
-from dagster import (
-    AssetCheckEvaluation,
-    AssetCheckExecutionContext,
-    AssetCheckResult,
-    AssetChecksDefinition,
-    AssetCheckSeverity,
-    AssetSpec,
-    asset_check,
-)
+from dagster import AssetCheckSpec, AssetSpec
 
 from comagic_pipeline.api.quota import Allowance, utc_now
 from comagic_pipeline.assets.describe import asset_key, asset_spec
+from comagic_pipeline.checks.finding import Finding, Look
 from comagic_pipeline.config import SchemaNames, Source
 from comagic_pipeline.partitions import today
 from comagic_pipeline.plan import known_volumes, normal_day_points, points_until_reset
-from comagic_pipeline.resources import WarehouseResource, source_key
+from comagic_pipeline.resources import source_key
 from comagic_pipeline.shared_quota import known_points
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.ops import points_spent
@@ -66,16 +59,9 @@ class Forecast:
         known = {name: value for name, value in told.items() if value is not None}
         return known | {"normal_day": self.normal_day, "until_reset": self.until_reset}
 
-    def evaluation(self, source: Source) -> AssetCheckEvaluation:
-        """The result as an event that no run reports."""
-        return AssetCheckEvaluation(
-            asset_key=asset_key(source, points_spent.name),
-            check_name=NAME,
-            passed=self.passed,
-            metadata=self.metadata,
-            severity=AssetCheckSeverity.WARN,
-            description=self.description,
-        )
+    def finding(self, source: Source) -> Finding:
+        """As the check tells it."""
+        return Finding(asset_key(source, points_spent.name), NAME, self.passed, self.description, self.metadata)
 
 
 def forecast(source: Source, warehouse: Warehouse, now: datetime) -> Forecast:
@@ -92,21 +78,11 @@ def points_asset(source: Source, schemas: SchemaNames) -> AssetSpec:
     return asset_spec(source, points_spent, "ops", schemas)
 
 
-def points_suffice(source: Source) -> AssetChecksDefinition:
+def points_suffice(source: Source) -> Look:
     """The check of a source."""
-
-    @asset_check(
-        asset=asset_key(source, points_spent.name),
-        name=NAME,
-        description="What the schedules will ask for fits into the points that are left.",
+    key = asset_key(source, points_spent.name)
+    description = "What the schedules will ask for fits into the points that are left."
+    return Look(
+        [AssetCheckSpec(NAME, asset=key, description=description)],
+        lambda warehouse, _: [forecast(source, warehouse, utc_now()).finding(source)],
     )
-    def check(context: AssetCheckExecutionContext, warehouse: WarehouseResource) -> AssetCheckResult:  # noqa: ARG001
-        found = forecast(source, warehouse.get(), utc_now())
-        return AssetCheckResult(
-            passed=found.passed,
-            metadata=found.metadata,
-            severity=AssetCheckSeverity.WARN,
-            description=found.description,
-        )
-
-    return check

@@ -17,11 +17,12 @@ def run_load(
     last_day: date,
     *tables: str,
     source: str = "main",
+    job: str | None = None,
 ) -> ExecuteInProcessResult:
-    """Run the job of a source for days, both included, for all of its tables or some."""
+    """Run the job of a source, or another one, for days, both included, for all of its tables or some."""
     return (
         build_definitions(config)
-        .resolve_job_def(f"load_{source}")
+        .resolve_job_def(job or f"load_{source}")
         .execute_in_process(
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             instance=instance,

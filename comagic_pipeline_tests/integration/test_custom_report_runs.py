@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult, build_schedule_context
+from dagster import AssetCheckKey, AssetKey, DagsterInstance, ExecuteInProcessResult, build_schedule_context
 
 from comagic_pipeline.asked import CONTINUES
 from comagic_pipeline.checks.all_days_loaded import missing_days
@@ -61,7 +61,7 @@ def test_a_report_is_an_asset_with_a_job_a_schedule_and_a_check(configure: Calla
     schedules = {each.name: each.cron_schedule for each in repository.schedule_defs}
     assert schedules["report_main__zvonki_schedule"] == "0 7 * * 1"
     assert "report_main__goals_schedule" not in schedules
-    assert {key.name for key in repository.asset_checks_defs_by_key if key.asset_key in keys} == {"all_days_loaded"}
+    assert all(AssetCheckKey(key, "all_days_loaded") in repository.asset_checks_defs_by_key for key in keys)
 
 
 def test_the_schedule_asks_for_the_last_days(configure: Callable[..., Config]) -> None:

@@ -115,9 +115,17 @@ def test_every_definition_is_in_the_reference(project: Callable[..., Config]) ->
         name: line["cron"] for name, line in reference_of("schedule").items()
     }
     assert {sensor.name for sensor in repository.sensor_defs} == reference_of("sensor").keys()
-    assert {key.name for key in repository.asset_checks_defs_by_key} == {
-        line["check"] for line in reference_of("asset").values()
-    }
+    checks = {(key.asset_key.to_user_string(), key.name) for key in repository.asset_checks_defs_by_key}
+    assert checks == {(line["asset"], line["check"]) for line in lines(read(PAGE)) if next(iter(line)) == "asset"}
+
+
+def test_every_check_is_explained(project: Callable[..., Config]) -> None:
+    """What red means and what to do, on the page for operators."""
+    config = project(**yaml.safe_load(read(EXAMPLE))["sources"][0])
+    names = {key.name for key in build_definitions(config).get_repository_def().asset_checks_defs_by_key}
+    told = list(lines(section(PROJECT_FOLDER / "docs" / "operate.md", "## What the checks say")))
+    assert names == {line["check"] for line in told}
+    assert all(line["red means"] and line["what to do"] for line in told)
 
 
 def test_every_command_and_option_is_in_the_reference() -> None:
