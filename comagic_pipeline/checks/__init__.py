@@ -1,1 +1,3 @@
-"""Asset checks: what a user looks at to know that all is well, a module for each."""
+"""Asset checks: what a user looks at to know that all is well. A module for each, or for those of one look at the
+warehouse; `finding` is what they are made of, `of_source` says which assets have which.
+"""
