@@ -24,6 +24,15 @@ CONTINUES, WAITED_FOR = "comagic/continues", "comagic/waited_for"
 LEAVES_POINTS = "comagic/leaves_points"
 """The tag of a run that must leave so many of the day's points, other than the source's reserve."""
 
+COMMAND = "comagic/command"
+"""The tag of a run that a command of ours began: which one."""
+_TRIGGERS = {
+    "dagster/schedule_name": "schedule",
+    "dagster/sensor_name": "sensor",
+    "dagster/backfill": "backfill",
+    COMMAND: "command",
+}
+
 
 def load_job_name(source: Source) -> str:
     """The name of the job that loads the tables of a source."""
@@ -38,6 +47,11 @@ def report_job_name(source: Source, report: CustomReport) -> str:
 def reconcile_job_name(source: Source) -> str:
     """The name of the job that compares a source with the API."""
     return f"reconcile_{source.name}"
+
+
+def trigger_of(run: DagsterRun) -> str:
+    """What began a run, for the journal: "schedule load_main_nightly", "backfill k2j4n7", "person" and the like."""
+    return next((f"{kind} {run.tags[tag]}" for tag, kind in _TRIGGERS.items() if tag in run.tags), "person")
 
 
 def period_of(run: DagsterRun) -> tuple[date, date] | None:

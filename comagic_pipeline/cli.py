@@ -21,6 +21,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from comagic_pipeline.commands.load import Summary
     from comagic_pipeline.config import Config, Source
+    from comagic_pipeline.texts import Language
 
 _DATE = click.DateTime(["%Y-%m-%d"])
 
@@ -202,6 +203,35 @@ def waiting(is_given_up: bool, as_json: bool) -> None:
 
 
 @cli.command()
+@click.option("--source", "source_name", help="Only of this source.")
+@click.option("--status", type=click.Choice(["done", "failed", "skipped", "warning"]), help="Only lines of this kind.")
+@click.option("--day", type=_DATE, help="Only of this day, YYYY-MM-DD, by the clock of the source.")
+@click.option("--table", help="Only of this table, star or report.")
+@click.option("--lines", default=50, show_default=True, type=click.IntRange(1), help="At most so many.")
+@click.option("--lang", "language", default="en", show_default=True, type=click.Choice(["en", "ru"]), help="Language.")
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+def journal(
+    source_name: str | None,
+    status: str | None,
+    day: datetime | None,
+    table: str | None,
+    lines: int,
+    language: "Language",
+    as_json: bool,
+) -> None:
+    """Show what ran last, what it changed and cost, and what to do where it failed; the newest lines come last."""
+    from comagic_pipeline.commands import journal as command
+    from comagic_pipeline.config import load_config
+
+    wanted = command.Wanted(lines, source_name, status, day.date() if day else None, table)
+    found = command.latest(load_config(), wanted)
+    if as_json:
+        click.echo(json.dumps(command.as_json(found, language), ensure_ascii=False))
+    else:
+        command.show(found, language, Console())
+
+
+@cli.command()
 @click.option("--port", default=8765, show_default=True, type=click.IntRange(1, 65535), help="Port on 127.0.0.1.")
 @click.option("--seed", default=1, show_default=True, help="Which of all possible accounts.")
 @click.option("--calls-per-day", default=300, show_default=True, type=click.IntRange(0), help="About so many.")
@@ -246,7 +276,7 @@ def doctor() -> None:
 def stop() -> None:
     """Stop the embedded PostgreSQL, whoever uses it; it starts again with the next command."""
     from comagic_pipeline.config import load_config
-    from comagic_pipeline.resources import embedded_folder
+    from comagic_pipeline.opening import embedded_folder
     from comagic_pipeline.warehouse.embedded import stop as run
 
     click.echo("stopped" if run(embedded_folder(load_config())) else "it was not running")

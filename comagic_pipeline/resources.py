@@ -3,7 +3,6 @@
 Secrets are looked up when a run begins; they are in no field, so no UI page and no log can show them.
 """
 
-import logging
 import os
 import time
 from collections.abc import Iterator
@@ -26,20 +25,15 @@ from comagic_pipeline.config import (
     Source,
     load_config,
 )
+from comagic_pipeline.opening import connect_warehouse as connect_warehouse
+from comagic_pipeline.opening import embedded_folder as embedded_folder
+from comagic_pipeline.opening import open_warehouse as open_warehouse
 from comagic_pipeline.plan import done_on, known_volumes, plan_load
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN
 from comagic_pipeline.shared_quota import SharedBook, key_id, known_points
-from comagic_pipeline.tables import DICTIONARIES, REPORTS
-from comagic_pipeline.warehouse.embedded import EmbeddedServer
-from comagic_pipeline.warehouse.engine import Schemas, Warehouse
-from comagic_pipeline.warehouse.migrations import upgrade
+from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.report_tables import present_tables
 from comagic_pipeline.warehouse.star.views import create_views
-
-_log = logging.getLogger(__name__)
-
-WAREHOUSE_DATABASE = "comagic"
-"""The database of the embedded server that is the warehouse."""
 
 
 class DataApi(ConfigurableResource[None]):
@@ -168,44 +162,9 @@ def _password(source: Source) -> str:
     return source.password.resolve(f"sources.{source.name}.password")
 
 
-@contextmanager
-def open_warehouse(config: Config) -> Iterator[Warehouse]:
-    """The warehouse with all migrations applied, by URL or embedded.
-
-    Raises ConfigError, WarehouseError or EmbeddedServerError with the place and the mend.
-    """
-    with connect_warehouse(config) as warehouse:
-        _upgrade(warehouse)
-        yield warehouse
-
-
-@contextmanager
-def connect_warehouse(config: Config) -> Iterator[Warehouse]:
-    """The warehouse as it is, for a look; raises what `open_warehouse` raises."""
-    schemas = Schemas(**config.warehouse.schemas.model_dump())
-    if config.warehouse.url is not None:
-        with Warehouse(config.warehouse.url.resolve("warehouse.url"), schemas) as warehouse:
-            yield warehouse
-        return
-    with EmbeddedServer(embedded_folder(config)) as server:
-        server.ensure_database(WAREHOUSE_DATABASE)
-        with Warehouse(server.url(WAREHOUSE_DATABASE), schemas) as warehouse:
-            yield warehouse
-
-
-def _upgrade(warehouse: Warehouse) -> None:
-    for warning in upgrade(warehouse, (*REPORTS, *DICTIONARIES)):
-        _log.warning(warning)
-
-
 def make_views(config: Config, warehouse: Warehouse) -> list[str]:
     """Make the Russian views equal to their definition; gives a line for each thing that is not as it should be."""
     homes = [report.home for source in config.sources for report in source.custom_reports]
     with warehouse.begin() as connection:
         reports = present_tables(connection, homes)
         return create_views(connection, warehouse.schemas, config.warehouse.views_prefix, reports)
-
-
-def embedded_folder(config: Config) -> Path:
-    """The folder of the embedded server."""
-    return config.state_folder / "postgres"

@@ -4,6 +4,7 @@ The mapping from the API's mnemonics follows `protocol.json`, "errors". Messages
 API said, what to do next. They never hold the key.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 
@@ -12,6 +13,10 @@ class ComagicError(Exception):
 
     may_pass = False
     """True when the same may succeed later though nobody changes anything."""
+    mnemonic: str | None = None
+    """What the API calls it, if it was the API that reported it."""
+    parts: Sequence["ComagicError"] = ()
+    """The errors that it stands for, when there are several."""
 
 
 class PermanentError(ComagicError):
@@ -120,6 +125,12 @@ def api_error(
     `names` are the parameters or columns that the API pointed at. Source: protocol.json, "errors".
     """
     mnemonic = mnemonic or _MNEMONIC_BY_CODE.get(code or 0, "error")
+    error = _error_of(method, mnemonic, message, names)
+    error.mnemonic = mnemonic
+    return error
+
+
+def _error_of(method: str, mnemonic: str, message: str, names: frozenset[str]) -> ComagicError:
     said = f'{method}: the API says {mnemonic}: "{message}"'
     if mnemonic in _PERMANENT:
         return PermanentError(f"{said}; {_PERMANENT[mnemonic]}")

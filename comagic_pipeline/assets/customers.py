@@ -14,6 +14,7 @@ from comagic_pipeline.api.errors import ComagicError, DayPointsSpentError, Metho
 from comagic_pipeline.assets.journal import Entry
 from comagic_pipeline.catalog import Method, tables
 from comagic_pipeline.config import Source
+from comagic_pipeline.next_steps import next_step
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.raw import stored_rows
 from comagic_pipeline.warehouse.targets import Account
@@ -53,6 +54,7 @@ class Customers:
         errors are raised at the end, together, but for the day's points, which are those of all.
         """
         skipped: list[str] = []
+        next_steps: list[str | None] = []
         failed: list[ComagicError] = []
         said: list[str] = []
         for account in self.accounts:
@@ -60,6 +62,7 @@ class Customers:
                 load(account, params_of(account))
             except MethodUnavailableError as error:
                 skipped.append(self._said(account, error))
+                next_steps.append(next_step(error, self._source.zone))
                 skip(account)
             except DayPointsSpentError:
                 self._entry.warnings += [*skipped, *said]
@@ -69,6 +72,7 @@ class Customers:
                 said.append(self._said(account, error))
         if len(skipped) == len(self.accounts):
             self._entry.skipped = skipped[0] if skipped else "the agent has no customers"
+            self._entry.next_step = next_steps[0] if next_steps else None
         else:
             self._entry.warnings += skipped
         if failed and len(self.accounts) == 1 and not self.accounts[0].customer_user_id:
@@ -77,6 +81,7 @@ class Customers:
             several = f"{len(failed)} of {len(self.accounts)} customers failed: " if len(failed) > 1 else ""
             all_of_them = ComagicError(several + "; ".join(said))
             all_of_them.may_pass = any(each.may_pass for each in failed)
+            all_of_them.parts = failed
             raise all_of_them
 
     def site_ids(self, account: Account) -> Sequence[int]:

@@ -44,7 +44,8 @@ def dictionary_asset(source: Source, method: Method, schemas: SchemaNames) -> As
                 finally:
                     entry.points += reader.points
                     entry.warnings += reader.warnings
-                replace_dictionary(warehouse.get(), method, account, rows, rejected, datetime.now(UTC))
+                now = datetime.now(UTC)
+                entry.changes += replace_dictionary(warehouse.get(), method, account, rows, rejected, now)
                 entry.rows += len(rows)
 
             Customers(source, method, client, warehouse.get(), entry).load_each(load, lambda _: None)

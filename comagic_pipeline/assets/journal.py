@@ -8,18 +8,22 @@ for its run, and says whether its days are to wait for another one.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import partial
 
 from dagster import AssetCheckExecutionContext, AssetExecutionContext, Failure, OpExecutionContext
+from dagster._core.errors import DagsterExecutionInterruptedError
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from comagic_pipeline.api.errors import ComagicError, DayPointsSpentError
 from comagic_pipeline.api.quota import utc_now
+from comagic_pipeline.asked import trigger_of
 from comagic_pipeline.config import ConfigError, Source
+from comagic_pipeline.next_steps import next_step
 from comagic_pipeline.warehouse import ops, waiting
+from comagic_pipeline.warehouse.changes import Changes
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
 from comagic_pipeline.warehouse.report_tables import StructureChangedError
 from comagic_pipeline.warehouse.star.accounts import set_status
@@ -27,8 +31,16 @@ from comagic_pipeline.warehouse.star.accounts import set_status
 POINTS_SPENT_UNTIL = "points_spent_until"
 """Metadata of a failure that waits for points: the moment at which they are there again, ISO 8601."""
 
+NEXT_STEP = "next_step"
+"""Metadata of a failure: what a person does about it."""
+
 SKIPPED = "skipped"
 """Metadata of a materialization of which nothing was asked: why the account has no access to the method."""
+
+INTERRUPTED = DagsterExecutionInterruptedError.__name__
+"""The message of a load that a person, or the end of the services, stopped."""
+_STOPPED = "Nothing, if a person stopped it; else it goes on by itself while `up` runs."
+_MISTAKE = "See the run for the whole of it: it is a mistake of comagic_pipeline, please report it."
 
 
 @dataclass
@@ -36,10 +48,13 @@ class Entry:
     """What a load did, filled in while it goes on."""
 
     rows: int = 0
+    changes: Changes = field(default_factory=Changes)
     points: int = 0
     warnings: list[str] = field(default_factory=list)
     skipped: str | None = None
     """Why the account cannot be asked at all: no component, no right. Nothing was written."""
+    next_step: str | None = None
+    """What a person does about that."""
 
 
 @contextmanager
@@ -72,27 +87,32 @@ def journaled(
                 run_id=context.run.run_id,
                 table_name=table,
                 period=period,
+                trigger=trigger_of(context.run),
             )
             for warning in entry.warnings:
                 context.log.warning(warning)
                 write(event="warning", message=warning)
-            write(event=event, rows=entry.rows, points=entry.points, seconds=seconds, message=message)
+            counts = {"rows": entry.rows, "points": entry.points, **asdict(entry.changes)}
+            write(event=event, **counts, seconds=seconds, message=message, next_step=entry.next_step)
             set_status(connection, source.account_id)
 
     try:
         yield entry
     except (ComagicError, ConfigError, StructureChangedError, WarehouseError, SQLAlchemyError) as error:
-        message = one_line(error)
+        message, entry.next_step = one_line(error), next_step(error, source.zone)
         # When it is the warehouse that failed, the journal is out of reach too.
         with suppress(WarehouseError, SQLAlchemyError):
             record("failed", message, error)
         days = f" {period[0]} to {period[1]}" if period else ""
-        metadata = {POINTS_SPENT_UNTIL: error.until.isoformat()} if isinstance(error, DayPointsSpentError) else {}
+        metadata = {NEXT_STEP: entry.next_step} if entry.next_step else {}
+        if isinstance(error, DayPointsSpentError):
+            metadata[POINTS_SPENT_UNTIL] = error.until.isoformat()
         # The database's own words may show a row, which is personal data: no log gets them.
         cause = None if isinstance(error, SQLAlchemyError) else error
         raise Failure(f"{source.name}/{table}{days}: {message}", metadata=metadata, allow_retries=False) from cause
     except BaseException as error:
         # Stopped by a person, or a mistake of ours: Dagster shows the whole of it.
+        entry.next_step = _STOPPED if type(error).__name__ == INTERRUPTED else _MISTAKE
         with suppress(WarehouseError, SQLAlchemyError):
             record("failed", type(error).__name__, error)
         raise

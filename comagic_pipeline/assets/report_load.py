@@ -99,8 +99,9 @@ class ReportLoad:
                         params = {**params, "filter": wanted.filter.tree}
                     sites = lambda: customers.site_ids(account)  # noqa: E731 - asked only where a report needs a site
                     reader = report_reader(client, wanted.asked, source.zone, params, sites)
+                    days = self._days(account)
                     try:
-                        with self._days(account) as days:
+                        with days:
                             left = self._load_from_raw(days, account, self._asked_of(account, period), entry)
                             for step in (step for part in left for step in reader.read(*part)):
                                 match step:
@@ -113,6 +114,7 @@ class ReportLoad:
                                         loaded = days.complete(first_day, last_day, points, reader.left_out)
                                         self._tell(loaded, account, entry, DATA_API)
                     finally:
+                        entry.changes += days.changes
                         entry.points += reader.points
                         entry.warnings += reader.warnings
 

@@ -15,6 +15,7 @@ from comagic_pipeline.config import SchemaNames, Source
 from comagic_pipeline.partitions import daily_partitions, days_of
 from comagic_pipeline.resources import WarehouseResource
 from comagic_pipeline.tables import needed_by
+from comagic_pipeline.warehouse.changes import Changes
 from comagic_pipeline.warehouse.star.build import Account, build
 from comagic_pipeline.warehouse.star.kind import Kind
 from comagic_pipeline.warehouse.waiting import strike_off
@@ -51,6 +52,8 @@ def star_assets(source: Source, kind: Kind, shown: Sequence[Table], schemas: Sch
                     for key, table in tables.items():
                         done.add(key, day, facts if table.name in one_row_per_fact else None, seconds=round(seconds, 4))
                 entry.rows += sum(result.facts_per_day.values())
+                for changes in result.changes.values():
+                    entry.changes += Changes(changes.inserted, changes.updated, changes.deleted)
                 context.log.info(f"{kind.facts.name}: built from {first_day} to {last_day}")
         for key in tables:
             yield MaterializeResult(asset_key=key)

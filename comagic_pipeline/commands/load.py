@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import distinct, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from comagic_pipeline.asked import CONTINUES, RANGE_END, RANGE_START, load_job_name
+from comagic_pipeline.asked import COMMAND, CONTINUES, RANGE_END, RANGE_START, load_job_name
 from comagic_pipeline.assets.journal import POINTS_SPENT_UNTIL, SKIPPED
 from comagic_pipeline.checks import equals_api
 from comagic_pipeline.config import Config, ConfigError, Source
@@ -112,11 +112,12 @@ def load(
 
 @dataclass(frozen=True)
 class Job:
-    """A job to run here: the assets of it, none for all, and the reports whose days it loads."""
+    """A job to run here: the assets of it, none for all, and the reports whose days it loads, by which command."""
 
     name: str
     assets: Sequence[str]
     reports: Sequence[str]
+    command: str = "load"
 
 
 def run_job(
@@ -137,7 +138,8 @@ def run_job(
         for warning in make_views(config, warehouse):
             console.print(f"warning: {warning}", soft_wrap=True)
         days = (last_day - first_day).days + 1
-        run_id, tags = make_new_run_id(), {RANGE_START: first_day.isoformat(), RANGE_END: last_day.isoformat()}
+        run_id = make_new_run_id()
+        tags = {RANGE_START: first_day.isoformat(), RANGE_END: last_day.isoformat(), COMMAND: job.command}
         if only_missing:
             _expect_missing(warehouse, source, job.reports, first_day, last_day, run_id)
             tags[CONTINUES] = source.name

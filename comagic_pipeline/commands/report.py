@@ -108,7 +108,7 @@ def run_report(
         _check_file(out)
     if is_rebuilt:
         _rebuild(config, source, report, console)
-    job = Job(report_job_name(source, report), (), [report.asset_name])
+    job = Job(report_job_name(source, report), (), [report.asset_name], "report")
     summary = run_job(config, source, *period, job, console, only_missing=only_missing)
     if out and not summary.exit_code:
         try:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from comagic_pipeline.config import Config
-from comagic_pipeline.resources import open_warehouse
+from comagic_pipeline.opening import open_warehouse
 from comagic_pipeline.warehouse.waiting import forget, waiting_periods
 
 

@@ -17,11 +17,11 @@ from sqlalchemy.dialects import postgresql
 
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.warehouse import ops
+from comagic_pipeline.warehouse.changes import Changes
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.history import keep_versions
-from comagic_pipeline.warehouse.raw import raw_table
 from comagic_pipeline.warehouse.targets import Account, RejectedValue, Target
-from comagic_pipeline.warehouse.targets.raw import copy_raw
+from comagic_pipeline.warehouse.targets.raw import copy_raw, replaced_raw, rows_of
 from comagic_pipeline.warehouse.waiting import expect, strike_off
 
 _DAY = timedelta(days=1)
@@ -42,6 +42,7 @@ class DayLoad:
 
     `rows` are what the target takes. `clock` gives aware datetimes. `facts` are the tables of the star that are made of
     the report: their days are due with every change. `filter_text` is what all rows were chosen by, for the ledger.
+    `changes` are those of all days that are complete.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class DayLoad:
         self._warehouse, self._target, self._account, self._run_id = warehouse, target, account, run_id
         self._facts, self._filter_text = facts, filter_text
         self._clock = clock
+        self.changes = Changes()
         self._started = clock()
         self._emptied: set[date] = set()
         self._rows_of_day: Counter[date] = Counter()
@@ -99,7 +101,8 @@ class DayLoad:
         `left_out` are columns that the API did not give.
         """
         now = self._clock()
-        self._target.finish(self._connection, self._warehouse, self._account, now)
+        emptied = sorted(self._emptied)
+        changes = self._target.finish(self._connection, self._warehouse, self._account, emptied, now)
         seconds, self._started = (now - self._started).total_seconds(), now
         days = [first_day + number * _DAY for number in range((last_day - first_day).days + 1)]
         total = sum(self._rows_of_day[day] for day in days)
@@ -124,6 +127,7 @@ class DayLoad:
         if self._facts:
             expect(self._connection, account_id, self._facts, first_day, last_day, self._run_id, now)
         self._connection.commit()
+        self.changes += changes
         self._forget()
         return loaded
 
@@ -160,19 +164,19 @@ def replace_dictionary(
     rows: Sequence[Any],
     rejected: Sequence[RejectedValue],
     loaded_at: datetime,
-) -> None:
+) -> Changes:
     """Replace all rows that the account has in a dictionary, in one transaction, and keep what changed as history."""
     values = account.values | {"table_name": method.table}
-    table = raw_table(method)
-    mine = (table.c.account_id == account.account_id) & (table.c.customer_user_id == account.customer_user_id)
+    replaced, mine = replaced_raw(method), rows_of(method, account)
     with warehouse.begin() as connection:
         connection.execute(_lock_table, values)
-        connection.execute(delete(table).where(mine))
+        replaced.take_away(connection, mine)
         _forget_rejected(connection, values)
         ids = (account.account_id, account.customer_user_id)
         copy_raw(connection, warehouse, method, ((*ids, *msgspec.structs.astuple(row), loaded_at) for row in rows))
         _reject(connection, values, rejected, loaded_at, None)
         keep_versions(connection, warehouse, method, account.values, loaded_at)
+        return replaced.changes(connection, mine)
 
 
 def _forget_rejected(connection: Connection, values: Mapping[str, Any], days: Sequence[date] | None = None) -> None:

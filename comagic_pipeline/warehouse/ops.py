@@ -257,6 +257,11 @@ def record(
     seconds: float | None = None,
     message: str | None = None,
     happened_at: datetime | None = None,
+    trigger: str | None = None,
+    added: int | None = None,
+    updated: int | None = None,
+    deleted: int | None = None,
+    next_step: str | None = None,
 ) -> None:
     """Write a line of the journal; `points` and `seconds` are what this event cost."""
     first_day, last_day = period or (None, None)
@@ -271,5 +276,10 @@ def record(
         "points": points,
         "seconds": seconds,
         "message": message,
+        "trigger": trigger,
+        "added": added,
+        "updated": updated,
+        "deleted": deleted,
+        "next_step": next_step,
     }
     connection.execute(insert(journal).values(values | ({"happened_at": happened_at} if happened_at else {})))

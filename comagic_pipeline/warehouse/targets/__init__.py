@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
+from comagic_pipeline.warehouse.changes import Changes
 from comagic_pipeline.warehouse.engine import Warehouse
 
 
@@ -74,5 +75,12 @@ class Target(Protocol):
     ) -> Iterable[RejectedValue]:
         """Add rows, each with its day; gives what did not fit."""
 
-    def finish(self, connection: Connection, warehouse: Warehouse, account: Account, loaded_at: datetime) -> None:
-        """All rows of the days are written: called before they are committed."""
+    def finish(
+        self,
+        connection: Connection,
+        warehouse: Warehouse,
+        account: Account,
+        days: Sequence[date],
+        loaded_at: datetime,
+    ) -> Changes:
+        """All rows of the days that were emptied are written: called before they are committed; tells what changed."""

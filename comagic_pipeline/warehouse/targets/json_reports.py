@@ -26,6 +26,7 @@ from sqlalchemy import (
     Sequence as DatabaseSequence,
 )
 
+from comagic_pipeline.warehouse.changes import Changes
 from comagic_pipeline.warehouse.copying import copy_rows
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.months import ensure_months
@@ -121,15 +122,24 @@ class JsonReportTarget:
         copy_rows(connection, warehouse, "pg_temp.incoming_rows", [*_COLUMNS], [*_COLUMNS.values()], values)
         return ()
 
-    def finish(self, connection: Connection, warehouse: Warehouse, account: Account, loaded_at: datetime) -> None:  # noqa: ARG002
+    def finish(
+        self,
+        connection: Connection,
+        warehouse: Warehouse,
+        account: Account,
+        days: Sequence[date],  # noqa: ARG002
+        loaded_at: datetime,  # noqa: ARG002
+    ) -> Changes:
         """Number the rows and make the table's days equal to them."""
         names = _NAMES | {"reports": warehouse.quote("star", comagic_reports.name)}
         for statement in _NUMBER:
             connection.execute(text(statement))
-        for statement in _MERGE:
-            values = account.values | {"processor_id": self.processor_id}
-            connection.execute(text(statement.format(**names)), values)
+        values = account.values | {"processor_id": self.processor_id}
+        deleted, updated, added = (
+            connection.execute(text(statement.format(**names)), values).rowcount for statement in _MERGE
+        )
         connection.execute(text(_END))
+        return Changes(added, updated, deleted)
 
 
 _BEGIN = (

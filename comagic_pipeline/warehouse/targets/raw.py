@@ -6,9 +6,10 @@ from operator import attrgetter
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete
+from sqlalchemy import ColumnElement, Connection
 
 from comagic_pipeline.catalog import Method
+from comagic_pipeline.warehouse.changes import Changes, Replaced
 from comagic_pipeline.warehouse.copying import COPY_TYPES, copy_rows
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.months import ensure_months
@@ -27,6 +28,7 @@ class RawTarget:
     def __init__(self, method: Method) -> None:
         self.name = method.table
         self._method = method
+        self._replaced = replaced_raw(method)
         self._time = attrgetter(method.time_column) if method.time_column else None
 
     def day_of(self, row: Any) -> date | None:
@@ -39,9 +41,7 @@ class RawTarget:
 
     def empty(self, connection: Connection, warehouse: Warehouse, account: Account, days: Sequence[date]) -> None:  # noqa: ARG002 - the shape of a target
         """Delete the days."""
-        table = raw_table(self._method)
-        mine = (table.c.account_id == account.account_id) & (table.c.customer_user_id == account.customer_user_id)
-        connection.execute(delete(table).where(mine, table.c.event_date.in_(days)))
+        self._replaced.take_away(connection, self._which(account, days))
 
     def write(
         self,
@@ -59,8 +59,31 @@ class RawTarget:
         copy_raw(connection, warehouse, self._method, values)
         return ()
 
-    def finish(self, connection: Connection, warehouse: Warehouse, account: Account, loaded_at: datetime) -> None:
+    def finish(
+        self,
+        connection: Connection,
+        warehouse: Warehouse,  # noqa: ARG002
+        account: Account,
+        days: Sequence[date],
+        loaded_at: datetime,  # noqa: ARG002
+    ) -> Changes:
         """Rows are in their place already."""
+        return self._replaced.changes(connection, self._which(account, days))
+
+    def _which(self, account: Account, days: Sequence[date]) -> ColumnElement[bool]:
+        return rows_of(self._method, account) & raw_table(self._method).c.event_date.in_(days)
+
+
+def rows_of(method: Method, account: Account) -> ColumnElement[bool]:
+    """The rows that an account has in the raw table of a method."""
+    columns = raw_table(method).c
+    return (columns.account_id == account.account_id) & (columns.customer_user_id == account.customer_user_id)
+
+
+def replaced_raw(method: Method) -> Replaced:
+    """How rows of the raw table of a method are replaced and compared."""
+    day = ("event_date",) if method.has_period else ()
+    return Replaced(raw_table(method), (*day, *method.key) if method.is_key_unique else ())
 
 
 def copy_raw(connection: Connection, warehouse: Warehouse, method: Method, rows: Iterable[tuple[Any, ...]]) -> None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, text
+from sqlalchemy import ColumnElement, Connection, text
 
+from comagic_pipeline.warehouse.changes import Changes, Replaced
 from comagic_pipeline.warehouse.copying import COPY_TYPES, copy_rows
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.months import ensure_months
@@ -38,9 +39,7 @@ class StructuredTarget:
     def empty(self, connection: Connection, warehouse: Warehouse, account: Account, days: Sequence[date]) -> None:
         """Delete the days."""
         for number, (declared, _) in enumerate(self.tables):
-            table = sql_table(declared)
-            mine = (table.c.account_id == account.account_id) & (table.c.customer_user_id == account.customer_user_id)
-            connection.execute(delete(table).where(mine, table.c.simple_date.in_(days)))
+            _replaced(declared).take_away(connection, _which(declared, account, days))
             if declared.may_repeat:
                 target = warehouse.quote("star", declared.name)
                 create = f"create temporary table if not exists {_aside(number)} (like {target}) on commit drop"
@@ -66,8 +65,22 @@ class StructuredTarget:
             copy_rows(connection, warehouse, target, columns, [*types, "timestamptz"], values)
         return rejected
 
-    def finish(self, connection: Connection, warehouse: Warehouse, account: Account, loaded_at: datetime) -> None:
+    def finish(
+        self,
+        connection: Connection,
+        warehouse: Warehouse,
+        account: Account,
+        days: Sequence[date],
+        loaded_at: datetime,
+    ) -> Changes:
         """Of the rows that share a key keep one, always the same, and reject the others."""
+        self._keep_one_of_each_key(connection, warehouse, account, loaded_at)
+        compared = (_replaced(table).changes(connection, _which(table, account, days)) for table, _ in self.tables)
+        return sum(compared, Changes())
+
+    def _keep_one_of_each_key(
+        self, connection: Connection, warehouse: Warehouse, account: Account, loaded_at: datetime
+    ) -> None:
         quote = connection.dialect.identifier_preparer.quote_identifier
         for number, (table, _) in enumerate(self.tables):
             if not table.may_repeat:
@@ -88,6 +101,16 @@ class StructuredTarget:
             for statement in (_KEEP_ONE, _REJECT_OTHERS):
                 connection.execute(text((_NUMBERED + statement).format(**names)), values)
             connection.execute(text(f"drop table {_aside(number)}"))
+
+
+def _which(table: ReportTable, account: Account, days: Sequence[date]) -> ColumnElement[bool]:
+    columns = sql_table(table).c
+    mine = (columns.account_id == account.account_id) & (columns.customer_user_id == account.customer_user_id)
+    return mine & columns.simple_date.in_(days)
+
+
+def _replaced(table: ReportTable) -> Replaced:
+    return Replaced(sql_table(table), ("simple_date", *table.key) if table.key else ())
 
 
 def _aside(number: int) -> str:

@@ -1,0 +1,126 @@
+"""`journal`: the latest lines of what ran, what it cost and what went wrong, for a person or a program."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Date, cast, func, select
+
+from comagic_pipeline.config import Config
+from comagic_pipeline.opening import open_warehouse
+from comagic_pipeline.texts import Language, text_in
+from comagic_pipeline.warehouse.ops import journal
+
+_HEADERS = (
+    "when",
+    "source",
+    "event",
+    "table",
+    "from",
+    "till",
+    "trigger",
+    "rows",
+    "added",
+    "updated",
+    "deleted",
+    "points",
+    "seconds",
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the journal; `happened_at` by the clock of the source."""
+
+    happened_at: datetime
+    source: str
+    event: str
+    table_name: str
+    first_day: date | None
+    last_day: date | None
+    trigger: str | None
+    rows: int | None
+    added: int | None
+    updated: int | None
+    deleted: int | None
+    points: float | None
+    seconds: float | None
+    message: str | None
+    next_step: str | None
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which lines are wanted: at most so many, of a source, an event, a table, and of one day of its clock."""
+
+    lines: int
+    source: str | None = None
+    event: str | None = None
+    day: date | None = None
+    table: str | None = None
+
+
+def latest(config: Config, wanted: Wanted) -> list[Line]:
+    """The latest lines, the newest last; raises ConfigError for a source that is not there."""
+    sources = [config.source(wanted.source)] if wanted.source else config.sources
+    found: list[Line] = []
+    with open_warehouse(config) as warehouse, warehouse.connect() as connection:
+        for source in sources:
+            query = select(journal).where(journal.c.account_id == source.account_id)
+            if wanted.event:
+                query = query.where(journal.c.event == wanted.event)
+            if wanted.table:
+                query = query.where(journal.c.table_name == wanted.table)
+            if wanted.day:
+                # Nearly the day first, which the index finds.
+                around = datetime.combine(wanted.day, datetime.min.time(), source.zone)
+                near = journal.c.happened_at.between(around - timedelta(days=1), around + timedelta(days=2))
+                here = cast(func.timezone(source.timezone, journal.c.happened_at), Date)
+                query = query.where(near, here == wanted.day)
+            newest = query.order_by(journal.c.happened_at.desc(), journal.c.id.desc()).limit(wanted.lines)
+            for row in connection.execute(newest).mappings():
+                values = {name: row[name] for name in Line.__dataclass_fields__ if name in row}
+                values |= {"source": source.name, "happened_at": row["happened_at"].astimezone(source.zone)}
+                found.append(Line(**values))
+    return sorted(found, key=lambda line: line.happened_at)[-wanted.lines :]
+
+
+def as_json(lines: Sequence[Line], language: Language) -> list[dict[str, object]]:
+    """For programs: names stay English, what people read is in the language."""
+    return [
+        {name: _plain(value) for name, value in asdict(line).items()}
+        | {name: text_in(language, getattr(line, name)) for name in ("message", "next_step")}
+        for line in lines
+    ]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, date):
+        return value.isoformat()
+    return float(value) if isinstance(value, Decimal) else value
+
+
+def show(lines: Sequence[Line], language: Language, console: Console) -> None:
+    """For people: a table, and below it what was said, for each line that says something."""
+    if not lines:
+        console.print(text_in(language, "the journal has no such lines"))
+        return
+    table = Table(*(text_in(language, header) for header in _HEADERS))
+    for line in lines:
+        values = (f"{line.happened_at:%Y-%m-%d %H:%M:%S}", line.source, text_in(language, line.event), line.table_name)
+        counts = (line.rows, line.added, line.updated, line.deleted, line.points and float(line.points))
+        seconds = "" if line.seconds is None else f"{line.seconds:.1f}"
+        cells = (*values, line.first_day, line.last_day, text_in(language, line.trigger), *counts)
+        table.add_row(
+            *("" if cell is None else f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in cells), seconds
+        )
+    console.print(table)
+    for line in lines:
+        if line.message or line.next_step:
+            said = " ".join(filter(None, [text_in(language, line.message), text_in(language, line.next_step)]))
+            place = f"{line.happened_at:%H:%M:%S} {line.source}/{line.table_name}"
+            console.print(f"{place}: {said}", soft_wrap=True, markup=False)

@@ -1,0 +1,55 @@
+"""How commands, sensors and runs come to the warehouse that the configuration names: by URL, or embedded.
+
+Without Dagster, which takes its time to import: a look at the warehouse does not need it.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from comagic_pipeline.config import Config
+from comagic_pipeline.tables import DICTIONARIES, REPORTS
+from comagic_pipeline.warehouse.embedded import EmbeddedServer
+from comagic_pipeline.warehouse.engine import Schemas, Warehouse
+from comagic_pipeline.warehouse.migrations import upgrade
+
+_log = logging.getLogger(__name__)
+
+WAREHOUSE_DATABASE = "comagic"
+"""The database of the embedded server that is the warehouse."""
+
+
+@contextmanager
+def open_warehouse(config: Config) -> Iterator[Warehouse]:
+    """The warehouse with all migrations applied, by URL or embedded.
+
+    Raises ConfigError, WarehouseError or EmbeddedServerError with the place and the mend.
+    """
+    with connect_warehouse(config) as warehouse:
+        _upgrade(warehouse)
+        yield warehouse
+
+
+@contextmanager
+def connect_warehouse(config: Config) -> Iterator[Warehouse]:
+    """The warehouse as it is, for a look; raises what `open_warehouse` raises."""
+    schemas = Schemas(**config.warehouse.schemas.model_dump())
+    if config.warehouse.url is not None:
+        with Warehouse(config.warehouse.url.resolve("warehouse.url"), schemas) as warehouse:
+            yield warehouse
+        return
+    with EmbeddedServer(embedded_folder(config)) as server:
+        server.ensure_database(WAREHOUSE_DATABASE)
+        with Warehouse(server.url(WAREHOUSE_DATABASE), schemas) as warehouse:
+            yield warehouse
+
+
+def _upgrade(warehouse: Warehouse) -> None:
+    for warning in upgrade(warehouse, (*REPORTS, *DICTIONARIES)):
+        _log.warning(warning)
+
+
+def embedded_folder(config: Config) -> Path:
+    """The folder of the embedded server."""
+    return config.state_folder / "postgres"
