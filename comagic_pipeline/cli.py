@@ -256,17 +256,23 @@ def sandbox(
 
 
 @cli.command()
-def doctor() -> None:
+@click.option("--tell", "is_told", is_flag=True, help="Send a test message to each address of alerts.urls, no more.")
+def doctor(is_told: bool) -> None:
     """Check config, key, address list, points, warehouse and instance; say what to mend. Costs a point a source."""
     from comagic_pipeline.commands.services import sandbox_api
     from comagic_pipeline.config import load_config
 
     config = load_config()
-    from comagic_pipeline.commands.doctor import Finding, examine
+    from comagic_pipeline.commands.doctor import Finding, examine, tell
 
     def report(finding: Finding) -> None:
         click.echo(f"{'ok  ' if finding.ok else 'MEND'}  {finding.check}: {finding.text}")
 
+    if is_told:
+        findings = list(tell(config))
+        for finding in findings:
+            report(finding)
+        sys.exit(0 if all(finding.ok for finding in findings) else 1)
     with sandbox_api(config):
         if not examine(config, report):
             sys.exit(1)

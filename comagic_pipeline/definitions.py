@@ -26,7 +26,7 @@ from comagic_pipeline.config import Config, Source, load_config
 from comagic_pipeline.jobs import SourceJobs
 from comagic_pipeline.resources import DataApi, WarehouseResource
 from comagic_pipeline.schedules import load_schedules, reconcile_schedules, report_schedules
-from comagic_pipeline.sensors import continuation_sensor, healing_sensor
+from comagic_pipeline.sensors import alert_sensor, continuation_sensor, healing_sensor
 from comagic_pipeline.tables import DICTIONARIES, REPORTS, star_of
 
 
@@ -40,7 +40,10 @@ def build_definitions(
         assets=[asset for source in config.sources for asset in _assets(config, source)],
         asset_checks=[check for of_source in checks.values() for check in of_source],
         jobs=[*(job for of_source in jobs.values() for job in of_source.all), adhoc_report_job(config)],
-        sensors=[sensor for source in config.sources for sensor in _sensors(config, source, jobs[source.name])],
+        sensors=[
+            *(sensor for source in config.sources for sensor in _sensors(config, source, jobs[source.name])),
+            *([alert_sensor(config)] if config.alerts.urls else ()),
+        ],
         schedules=[schedule for source in config.sources for schedule in _schedules(config, source, jobs[source.name])],
         resources={
             "api": DataApi(config_file=str(config.path)),

@@ -22,6 +22,7 @@ from comagic_pipeline.config import (
     SANDBOX,
     SANDBOX_PORT,
     SANDBOX_URL_VARIABLE,
+    Alerts,
     Config,
     Setting,
     Source,
@@ -41,6 +42,7 @@ ENVIRONMENT: Mapping[str, tuple[str, str]] = {
     CONFIG_VARIABLE: ("The configuration file", f"`{DEFAULT_PATH}` in the current folder"),
     "COMAGIC_TOKEN": ("The key of the API, as the example calls it; any name will do", ""),
     "COMAGIC_WAREHOUSE_URL": ("The address of the warehouse, as the example calls it; any name will do", ""),
+    "COMAGIC_ALERTS_URL": ("Who is told, an Apprise address, as the example calls it; any name will do", ""),
     STORAGE_VARIABLE: ("PostgreSQL database of Dagster's runs and events", "a database of the embedded server"),
     STATE_VARIABLE: ("Where Dagster keeps logs of runs; set by the commands", "`.comagic/dagster`"),
     SANDBOX_URL_VARIABLE: ("Address of a sandbox API that runs already", f"port {SANDBOX_PORT}, started when needed"),
@@ -136,7 +138,7 @@ def _everything() -> Config:
         user_ids="all",
         tables=[*TABLE_NAMES],
     )
-    return Config(sources=[source])
+    return Config(sources=[source], alerts=Alerts(urls=[Setting("json://unused")]))
 
 
 def _assets(definitions: Definitions) -> Iterator[str]:

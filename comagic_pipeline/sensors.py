@@ -13,7 +13,9 @@ from dagster import (
     sensor,
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from sqlalchemy.exc import SQLAlchemyError
 
+from comagic_pipeline.alerts import look
 from comagic_pipeline.api.quota import Clock, utc_now
 from comagic_pipeline.checks import all_days_loaded
 from comagic_pipeline.checks.all_days_loaded import missing_days
@@ -25,15 +27,17 @@ from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.continuation import Continuation, next_run
 from comagic_pipeline.healing import Healing, next_healing
 from comagic_pipeline.jobs import SourceJobs
+from comagic_pipeline.messages import Post
 from comagic_pipeline.resources import connect_warehouse
 from comagic_pipeline.warehouse.embedded import EmbeddedServerError
-from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError
+from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
 
 _SECONDS = 30
 _RHYTHM_INTERVAL = timedelta(minutes=15)
 """How often freshness and volume are looked at outside of runs."""
 _LOOKED_AT = "looked_at"
 """When that was last done, beside the results in the cursor."""
+_ALERT_SECONDS = 60
 
 
 def continuation_sensor(config: Config, source: Source, jobs: SourceJobs, clock: Clock = utc_now) -> SensorDefinition:
@@ -88,6 +92,35 @@ def healing_sensor(
         return SensorResult(skip_reason=found)
 
     return heal
+
+
+def alert_sensor(config: Config, clock: Clock = utc_now) -> SensorDefinition:
+    """Tells people what is wrong, each cause once, and when it is over."""
+
+    @sensor(
+        name="tell_people",
+        minimum_interval_seconds=_ALERT_SECONDS,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="Tells the addresses of alerts.urls of failures, red checks and spent points: each cause once, and "
+        "once more when it is over. Switch it off for silence.",
+    )
+    def tell(context: SensorEvaluationContext) -> SensorResult:
+        assert context.repository_def is not None  # noqa: S101 - sensors of a project are asked with it
+        checks = context.repository_def.asset_graph.asset_check_keys
+        try:
+            post = Post(config, context.cursor)
+            with connect_warehouse(config) as warehouse:
+                told = look(config, context.instance, warehouse, checks, post, clock())
+        except (ConfigError, WarehouseError, EmbeddedServerError) as error:
+            return SensorResult(skip_reason=str(error))
+        except SQLAlchemyError as error:
+            return SensorResult(skip_reason=one_line(error))
+        for address in told.failed:
+            context.log.warning(f"{address} did not take a message; it is tried again")
+        said = f"{told.causes} causes go on, {told.sent} messages sent"
+        return SensorResult(skip_reason=said, cursor=post.state)
+
+    return tell
 
 
 def _changed_checks(

@@ -16,6 +16,9 @@ from typing import Any, Literal, Protocol
 
 from comagic_pipeline.api.errors import DayPointsSpentError
 
+DAY_SPENT = "the day's points are spent"
+"""How the error begins that says so."""
+
 Clock = Callable[[], datetime]
 Sleep = Callable[[float], None]
 Span = Literal["day", "hour", "minute"]
@@ -247,7 +250,7 @@ class Quota:
     def day_spent(self, remaining: int | None, until: datetime, why: str = "") -> DayPointsSpentError:
         """The error that says that the day's points are gone and when they come back."""
         return DayPointsSpentError(
-            f"the day's points are spent ({remaining or 'none'} left{why}); "
+            f"{DAY_SPENT} ({remaining or 'none'} left{why}); "
             f"they start anew at {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC; if some were bought since, "
             "`comagic-pipeline doctor` asks anew",
             until,

@@ -1,6 +1,6 @@
 """`doctor`: what is wrong with the set-up and how to mend it, before a load finds out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ from comagic_pipeline.api.errors import ComagicError, DayPointsSpentError
 from comagic_pipeline.api.quota import effective_reserve
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.instance import open_instance
+from comagic_pipeline.messages import Post
 from comagic_pipeline.resources import api_url, open_client, open_warehouse
 from comagic_pipeline.warehouse.embedded import EmbeddedServerError
 from comagic_pipeline.warehouse.engine import WarehouseError, one_line
@@ -41,6 +42,20 @@ def examine(config: Config, report: Callable[[Finding], None]) -> bool:
             report_all.append(finding)
             report(finding)
     return all(finding.ok for finding in report_all)
+
+
+def tell(config: Config) -> Iterator[Finding]:
+    """Send a test message to each address of alerts.urls."""
+    try:
+        post = Post(config)
+    except ConfigError as error:
+        yield Finding("alerts", False, str(error))
+        return
+    if not config.alerts.urls:
+        yield Finding("alerts", False, "nobody is told: name addresses in alerts.urls")
+    for address, is_taken in post.test():
+        said = "took a test message" if is_taken else "did not take a test message: check it in alerts.urls"
+        yield Finding("alerts", is_taken, f"{address} {said}")
 
 
 def _warehouse(config: Config) -> Finding:

@@ -26,7 +26,7 @@ from comagic_pipeline.cli import cli
 from comagic_pipeline.commands.load import load
 from comagic_pipeline.commands.reconcile import reconcile
 from comagic_pipeline.commands.report import run_report
-from comagic_pipeline.config import Config, load_config, parse_config
+from comagic_pipeline.config import Alerts, Config, Setting, load_config, parse_config
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.instance import PROJECT_FOLDER
 from comagic_pipeline.reference import PAGE, reference
@@ -107,6 +107,7 @@ def test_every_relation_of_the_warehouse_is_in_the_reference(warehouse: Warehous
 def test_every_definition_is_in_the_reference(project: Callable[..., Config]) -> None:
     """Assets, jobs, schedules, sensors and checks of the example with every table and the key of an agent."""
     config = project(**yaml.safe_load(read(EXAMPLE))["sources"][0] | {"user_ids": "all", "tables": [*TABLE_NAMES]})
+    config = config.model_copy(update={"alerts": Alerts(urls=[Setting("json://unused")])})
     repository = build_definitions(config).get_repository_def()
     jobs = {job.name for job in repository.get_all_jobs()} - {"__ASSET_JOB"}
     assert {key.path[-1] for key in repository.assets_defs_by_key} <= reference_of("table").keys()
@@ -191,7 +192,7 @@ def test_configurations_and_commands_of_the_pages_are_valid(page: Path) -> None:
             words = AdhocReport(**found["ops"]["load_adhoc_report"]["config"])
             understood(parse_config(yaml.dump(whole), page), words)
             continue
-        is_whole = not {"sources", "custom_reports"}.isdisjoint(found)
+        is_whole = not {"sources", "custom_reports", "alerts"}.isdisjoint(found)
         whole = whole | found if is_whole else whole | {"sources": [whole["sources"][0] | found]}
         parse_config(yaml.dump(whole), page)
     for command in re.findall(r"comagic-pipeline ([a-z][^`\n]*)[`\n]", read(page)):
