@@ -232,6 +232,27 @@ def journal(
 
 
 @cli.command()
+@click.option("--source", "source_name", help="Name of the source; may be left out when there is only one.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Delete nothing; count what would be deleted.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def retention(source_name: str | None, is_dry: bool, as_json: bool) -> None:
+    """Delete the days that are older than `retention.keep_days` of the configuration."""
+    from comagic_pipeline.config import load_config
+
+    config = load_config()
+    source = _source(config, source_name)
+    from comagic_pipeline.commands import retention as command
+
+    summary = command.retain(config, source, is_dry=is_dry)
+    if as_json:
+        click.echo(json.dumps(summary.as_json(), ensure_ascii=False))
+    else:
+        command.show(summary, Console())
+    if summary.error:
+        _fail(summary.error, 1)
+
+
+@cli.command()
 @click.option("--port", default=8765, show_default=True, type=click.IntRange(1, 65535), help="Port on 127.0.0.1.")
 @click.option("--seed", default=1, show_default=True, help="Which of all possible accounts.")
 @click.option("--calls-per-day", default=300, show_default=True, type=click.IntRange(0), help="About so many.")

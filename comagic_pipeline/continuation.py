@@ -2,7 +2,7 @@
 
 What waits is in the warehouse, noted by the runs themselves. Here is what to do about it: the newest days first, one
 run at a time for each source, as long a period as one request of the API takes, and the star, which costs no points, at
-once. Days that a person stopped, by cancelling their run, are forgotten.
+once. Days that a person stopped, by cancelling their run, are forgotten, and so are those that retention deletes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +20,7 @@ from comagic_pipeline.api.windows import longest_until
 from comagic_pipeline.asked import CONTINUES, RANGE_END, RANGE_START, WAITED_FOR
 from comagic_pipeline.assets.describe import asset_key
 from comagic_pipeline.config import Config, Source
+from comagic_pipeline.partitions import today
 from comagic_pipeline.recovery import close_dead_runs, show_loaded_days
 from comagic_pipeline.resources import open_client, source_key
 from comagic_pipeline.shared_quota import known_points
@@ -90,6 +91,8 @@ def next_run(
         statuses = _statuses(instance, {period.run_id for period in left})
         for run_id in [run_id for run_id, status in statuses.items() if status == DagsterRunStatus.CANCELED]:
             waiting.forget(connection, source.account_id, run_id=run_id)
+        _forget_what_is_old(connection, source, left, statuses, clock())
+        left = waiting.waiting_periods(connection, source.account_id)
     left = [period for period in left if statuses.get(period.run_id) not in (*UNFINISHED, DagsterRunStatus.CANCELED)]
     silent = [period.run_id for period in left if period.reason is None and period.not_before is None]
     died = {run_id for run_id in silent if statuses.get(run_id) != DagsterRunStatus.SUCCESS}
@@ -116,6 +119,28 @@ def _forget_what_is_no_more(connection: Connection, source: Source) -> None:
     tables = {period.table_name for period in waiting.waiting_periods(connection, source.account_id)}
     if gone := tables - source.chosen_tables - source.reports.keys():
         waiting.forget(connection, source.account_id, gone)
+
+
+def _forget_what_is_old(
+    connection: Connection,
+    source: Source,
+    left: Sequence[WaitingPeriod],
+    statuses: Mapping[str, DagsterRunStatus],
+    now: datetime,
+) -> None:
+    """Days that retention deletes are for a person to load; those that a run has in hand are left to it."""
+    facts = {kind.facts.name for kind in kinds_of(source.chosen_tables)}
+    custom = {report.asset_name for report in source.custom_reports}
+    for period in left:
+        name = period.table_name
+        layer = "star" if name in facts else "custom_reports" if name in custom else "raw"
+        kept = source.horizon(layer, today(source, now))
+        # `load --missing` notes its days a moment before its run is there.
+        is_in_hand = statuses.get(period.run_id) in UNFINISHED or (
+            period.run_id not in statuses and now - period.asked_at < _UNHEARD_OF
+        )
+        if kept is not None and period.first_day < kept and not is_in_hand:
+            waiting.forget(connection, source.account_id, [name], last_day=kept - _DAY, run_id=period.run_id)
 
 
 def _day_points(source: Source, warehouse: Warehouse, clock: Clock) -> Allowance:

@@ -25,7 +25,7 @@ from comagic_pipeline.checks.points_suffice import points_asset
 from comagic_pipeline.config import Config, Source, load_config
 from comagic_pipeline.jobs import SourceJobs
 from comagic_pipeline.resources import DataApi, WarehouseResource
-from comagic_pipeline.schedules import load_schedules, reconcile_schedules, report_schedules
+from comagic_pipeline.schedules import load_schedules, reconcile_schedules, report_schedules, retention_schedule
 from comagic_pipeline.sensors import alert_sensor, continuation_sensor, healing_sensor
 from comagic_pipeline.tables import DICTIONARIES, REPORTS, star_of
 
@@ -66,6 +66,8 @@ def _schedules(config: Config, source: Source, jobs: SourceJobs) -> Iterator[Sch
     yield from report_schedules(config, source, jobs)
     if jobs.reconcile:
         yield from reconcile_schedules(source, jobs.reconcile)
+    if jobs.retain:
+        yield from retention_schedule(source, jobs.retain)
 
 
 def _assets(config: Config, source: Source) -> Iterator[AssetsDefinition | AssetSpec]:

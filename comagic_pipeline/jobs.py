@@ -24,14 +24,14 @@ from comagic_pipeline.checks.equals_api import reconciled_reports
 from comagic_pipeline.config import Source
 from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.resources import WarehouseResource
+from comagic_pipeline.retention import retention_job
 from comagic_pipeline.warehouse.waiting import forget
 
 
 @dataclass(frozen=True)
 class SourceJobs:
-    """The jobs of a source: `go_on` is what its sensors begin, `reconcile` is None where nothing can be compared.
-
-    `checks` are those that come along with loads, at no points.
+    """The jobs of a source: `go_on` is what its sensors begin, `reconcile` is None where nothing can be compared,
+    `retain` where all is kept. `checks` are those that come along with loads, at no points.
     """
 
     load: UnresolvedAssetJobDefinition
@@ -39,6 +39,7 @@ class SourceJobs:
     reconcile: UnresolvedAssetJobDefinition | None
     reports: Mapping[CustomReport, UnresolvedAssetJobDefinition]
     forget: JobDefinition
+    retain: JobDefinition | None
     checks: Sequence[AssetCheckKey]
 
     @classmethod
@@ -50,6 +51,7 @@ class SourceJobs:
             reconcile_job(source) if reconciled_reports(source) else None,
             {report: report_job(source, report) for report in source.custom_reports},
             forget_job(source),
+            retention_job(source) if source.retention.keep_days is not None else None,
             [key for check in checks for key in check.check_keys if key.name != equals_api.NAME],
         )
 
@@ -69,6 +71,8 @@ class SourceJobs:
         yield from self.reports.values()
         if self.reconcile:
             yield self.reconcile
+        if self.retain:
+            yield self.retain
 
 
 def load_job(source: Source) -> UnresolvedAssetJobDefinition:

@@ -1,6 +1,6 @@
 """The load ledger of a source: which days of its reports are loaded, whatever any other place shows."""
 
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from comagic_pipeline.catalog import tables
 from comagic_pipeline.config import Source
 from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.raw import stored_rows
+from comagic_pipeline.warehouse.retention import retained_from
 
 
 def complete_days(source: Source, connection: Connection) -> dict[str, dict[date, Any]]:
@@ -34,3 +35,14 @@ def complete_days(source: Source, connection: Connection) -> dict[str, dict[date
     for row in connection.execute(loaded):
         found.setdefault(row.table_name, {})[row.day] = row
     return found
+
+
+def gone_days(connection: Connection, source: Source, report: str, period: tuple[date, date]) -> list[date]:
+    """The days of a period, both ends included, that retention has deleted of a report and nobody has loaded again."""
+    first_kept = retained_from(connection, source.account_id, "raw")
+    if first_kept is None or first_kept <= period[0]:
+        return []
+    loaded = complete_days(source, connection).get(report, {})
+    days = (min(period[1] + timedelta(days=1), first_kept) - period[0]).days
+    old = (period[0] + timedelta(days=number) for number in range(days))
+    return [day for day in old if day not in loaded]

@@ -22,8 +22,10 @@ class ScheduledLoad:
     tables: tuple[str, ...]
 
     def period(self, source: Source, today: date) -> tuple[date, date]:
-        """The first and the last day that it loads on a day, both included."""
-        return max(source.start_date, today - timedelta(days=self.days_before)), today
+        """The first and the last day that it loads on a day, both included: none that retention deletes again."""
+        layer = "custom_reports" if self.name == OF_REPORT else "raw"
+        kept = source.horizon(layer, today) or source.start_date
+        return max(source.start_date, kept, today - timedelta(days=self.days_before)), today
 
 
 def scheduled_loads(source: Source) -> tuple[ScheduledLoad, ...]:

@@ -10,6 +10,7 @@ from dagster import (
     AssetCheckKey,
     AssetKey,
     DefaultScheduleStatus,
+    JobDefinition,
     RunRequest,
     ScheduleDefinition,
     ScheduleEvaluationContext,
@@ -72,6 +73,22 @@ def reconcile_schedules(source: Source, job: UnresolvedAssetJobDefinition) -> Se
         return RunRequest(run_key=context.scheduled_execution_time.isoformat(), asset_check_keys=keys, tags=tags)
 
     return [ask]
+
+
+def retention_schedule(source: Source, job: JobDefinition) -> Sequence[ScheduleDefinition]:
+    """The schedule of the job that deletes old days; none where it is off."""
+    if source.retention.schedule == OFF:
+        return []
+    return [
+        ScheduleDefinition(
+            name=f"{job.name}_schedule",
+            job=job,
+            cron_schedule=source.retention.schedule,
+            execution_timezone=source.timezone,
+            default_status=DefaultScheduleStatus.RUNNING,
+            description=f"Deletes the days of {source.name} before the last {source.retention.keep_days}.",
+        )
+    ]
 
 
 def _schedule(

@@ -12,13 +12,14 @@ from comagic_pipeline.assets.days import DoneDays
 from comagic_pipeline.assets.describe import asset_key, asset_spec
 from comagic_pipeline.assets.journal import journaled
 from comagic_pipeline.config import SchemaNames, Source
+from comagic_pipeline.ledger import gone_days
 from comagic_pipeline.partitions import daily_partitions, days_of
 from comagic_pipeline.resources import WarehouseResource
 from comagic_pipeline.tables import needed_by
 from comagic_pipeline.warehouse.changes import Changes
 from comagic_pipeline.warehouse.star.build import Account, build
 from comagic_pipeline.warehouse.star.kind import Kind
-from comagic_pipeline.warehouse.waiting import strike_off
+from comagic_pipeline.warehouse.waiting import periods, strike_off
 
 
 def star_assets(source: Source, kind: Kind, shown: Sequence[Table], schemas: SchemaNames) -> AssetsDefinition:
@@ -40,7 +41,13 @@ def star_assets(source: Source, kind: Kind, shown: Sequence[Table], schemas: Sch
         period = days_of(context.partition_time_window)
         done = DoneDays(context)
         with journaled(context, warehouse.get(), source, kind.facts.name, period) as entry, done.reported():
-            for first_day, last_day in _months(*period):
+            with warehouse.get().begin() as connection:
+                gone = gone_days(connection, source, kind.report, period)
+                for first_day, last_day in periods(gone):
+                    strike_off(connection, source.account_id, 0, kind.facts.name, first_day, last_day)
+                    entry.warnings.append(_left_alone(kind, first_day, last_day))
+            kept = [day for day in _days(*period) if day not in gone]
+            for first_day, last_day in (month for part in periods(kept) for month in _months(*part)):
                 started = time.monotonic()
                 with warehouse.get().begin() as connection:
                     # First: days that change while this goes on are due again.
@@ -59,6 +66,17 @@ def star_assets(source: Source, kind: Kind, shown: Sequence[Table], schemas: Sch
             yield MaterializeResult(asset_key=key)
 
     return star
+
+
+def _left_alone(kind: Kind, first_day: date, last_day: date) -> str:
+    return (
+        f"{first_day} to {last_day}: retention has deleted these days of {kind.report}; what the star has of them is "
+        "left as it is"
+    )
+
+
+def _days(first_day: date, last_day: date) -> list[date]:
+    return [first_day + timedelta(days=number) for number in range((last_day - first_day).days + 1)]
 
 
 def _months(first_day: date, last_day: date) -> Iterator[tuple[date, date]]:

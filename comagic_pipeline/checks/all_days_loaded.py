@@ -1,4 +1,4 @@
-"""The check `all_days_loaded` of a report: every day from the source's start date to yesterday is in the load ledger.
+"""The check `all_days_loaded` of a report: every day that is kept, up to yesterday, is in the load ledger.
 
 A materialization of the newest day says nothing of a gap before it; the ledger does. A load that stopped turns the
 check red, and it is green again when the last of the days is loaded.
@@ -22,8 +22,8 @@ from comagic_pipeline.warehouse.waiting import waiting_periods
 
 NAME = "all_days_loaded"
 _DESCRIPTION = (
-    "Every day from the source's start date to yesterday is in the ledger; of a custom report, from the first day that "
-    "was asked for."
+    "Every day from the source's start date, or the first that retention keeps, to yesterday is in the ledger; of a "
+    "custom report, from the first day that was asked for."
 )
 _DAY = timedelta(days=1)
 
@@ -65,7 +65,8 @@ class MissingDays:
 
 def missing_days(source: Source, warehouse: Warehouse, now: datetime) -> Iterator[MissingDays]:
     """What is missing of each report of a source at this moment (aware)."""
-    days = (today(source, now) - source.start_date).days
+    now_day = today(source, now)
+    days = (now_day - source.start_date).days
     expected = [source.start_date + number * _DAY for number in range(days)]
     with warehouse.connect() as connection:
         waits: dict[str, int] = {}
@@ -81,7 +82,8 @@ def missing_days(source: Source, warehouse: Warehouse, now: datetime) -> Iterato
             begin = (
                 min([*loaded.get(name, ()), *begins.get(name, ())], default=date.max) if name in custom else date.min
             )
-            missing = [day for day in expected if day >= begin and day not in loaded.get(name, ())]
+            kept = source.horizon("custom_reports" if name in custom else "raw", now_day) or date.min
+            missing = [day for day in expected if day >= max(begin, kept) and day not in loaded.get(name, ())]
             skipped = bool(missing) and is_skipped(connection, source.account_id, name)
             yield MissingDays(name, missing, min(waits.get(name, 0), len(missing)), skipped)
 

@@ -87,7 +87,7 @@ def build(
     """
     if last_day < first_day:
         raise ValueError(f"Cannot build the star: the period ends ({last_day}) before it begins ({first_day}).")
-    connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"star {schemas.star}", 0))))
+    lock_star(connection, schemas)
     steps = _Steps(connection, schemas, account, kind, first_day, last_day)
     steps.run("planner", "accounts", "period", "dimensions")
     steps.merge(comagic_campaigns, "campaigns")
@@ -102,6 +102,11 @@ def build(
     facts = steps.facts_per_day()
     steps.drop_temporary_tables()
     return BuildResult(steps.changes, {day: facts.get(day, 0) for day in _days(first_day, last_day)})
+
+
+def lock_star(connection: Connection, schemas: Schemas) -> None:
+    """Wait for others that change the star, and let them wait until the caller's transaction ends."""
+    connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"star {schemas.star}", 0))))
 
 
 class _Steps:
