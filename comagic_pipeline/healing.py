@@ -49,11 +49,10 @@ class Healing:
     def request(self, load_job: str, reconcile_job: str) -> RunRequest:
         """The request for the run."""
         period = self.first_day.isoformat(), self.last_day.isoformat()
-        tags = {HEALS: self.source.name}
+        tags = {HEALS: self.source.name, RANGE_START: period[0], RANGE_END: period[1]}
         if self.is_load:
-            tags |= {RANGE_START: period[0], RANGE_END: period[1]}
             return RunRequest(job_name=load_job, asset_selection=self.assets, tags=tags)
-        tags |= {equals_api.FIRST_DAY: period[0], equals_api.LAST_DAY: period[1], equals_api.MODE: "full"}
+        tags |= {equals_api.MODE: "full"}
         keys = [AssetCheckKey(asset_key(self.source, self.table), equals_api.NAME)]
         return RunRequest(job_name=reconcile_job, asset_check_keys=keys, tags=tags)
 

@@ -5,23 +5,22 @@ Which rows are old, and how they go, is in `warehouse.retention`; here is what D
 
 import time
 from collections import Counter
-from datetime import date
-from typing import Any
+from contextlib import nullcontext
 
 from dagster import Config as RunConfig
-from dagster import Failure, JobDefinition, MetadataValue, OpExecutionContext, job, op
+from dagster import JobDefinition, MetadataValue, OpExecutionContext, job, op
 from pydantic import Field
-from sqlalchemy.exc import SQLAlchemyError
 
 from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.assets.describe import asset_key
+from comagic_pipeline.assets.journal import Entry, journaled
 from comagic_pipeline.config import Source
 from comagic_pipeline.partitions import today
 from comagic_pipeline.resources import WarehouseResource
 from comagic_pipeline.shown_days import forget_days_before
 from comagic_pipeline.tables import REPORTS, STAR
-from comagic_pipeline.warehouse import ops
-from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
+from comagic_pipeline.warehouse.changes import Changes
+from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.retention import count_outdated, delete_outdated
 
 TABLE = "retention"
@@ -51,19 +50,14 @@ def retention_job(source: Source) -> JobDefinition:
 
     @op(name=retention_op_name(source))
     def delete_old_days(context: OpExecutionContext, config: RetentionRun, warehouse: WarehouseResource) -> None:
-        started, rows = time.monotonic(), Counter[str]()
-        try:
-            dropped = _retain(context, source, warehouse.get(), rows, is_dry=config.dry_run)
-            if not config.dry_run:
-                _record(context, source, warehouse.get(), "done", rows, started)
-        except (SQLAlchemyError, WarehouseError) as error:
+        started, rows, opened = time.monotonic(), Counter[str](), warehouse.get()
+        # What is only counted leaves no line.
+        with nullcontext(Entry()) if config.dry_run else journaled(context, opened, source, TABLE) as entry:
             try:
-                _record(context, source, warehouse.get(), "failed", rows, started, one_line(error))
-            except (SQLAlchemyError, WarehouseError):
-                context.log.warning("the journal cannot be reached either")
-            # The database's own words may show a row, which is personal data: no log gets them.
-            message = f"{source.name}: {one_line(error)}; months that were deleted stay so, the next run goes on"
-            raise Failure(message, allow_retries=False) from None
+                dropped = _retain(context, source, opened, rows, is_dry=config.dry_run)
+            finally:
+                # Months that were deleted stay so: the next run goes on.
+                entry.changes = Changes(deleted=rows.total())
         context.add_output_metadata(
             {
                 "dry_run": config.dry_run,
@@ -115,27 +109,3 @@ def _assets(source: Source, layer: str) -> list[str]:
         "custom_reports": [report.asset_name for report in source.custom_reports],
     }[layer]
     return [name for name in chosen if layer == "custom_reports" or name in source.chosen_tables]
-
-
-def _record(
-    context: OpExecutionContext,
-    source: Source,
-    warehouse: Warehouse,
-    event: str,
-    rows: Counter[str],
-    started: float,
-    message: str | None = None,
-) -> None:
-    horizons = [source.horizon(layer, today(source, utc_now())) for layer in source.retention.layers]
-    kept: list[date] = [day for day in horizons if day]
-    values: dict[str, Any] = {"rows": 0, "points": 0, "deleted": rows.total(), "seconds": time.monotonic() - started}
-    with warehouse.begin() as connection:
-        ops.record(
-            connection,
-            account_id=source.account_id,
-            run_id=context.run.run_id,
-            event=event,
-            table_name=TABLE,
-            message=message or f"kept are days from {min(kept)}",
-            **values,
-        )

@@ -24,7 +24,7 @@ from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.asked import LEAVES_POINTS, RANGE_END, RANGE_START
 from comagic_pipeline.assets.describe import asset_key
 from comagic_pipeline.checks import equals_api
-from comagic_pipeline.checks.equals_api import reconciled_reports
+from comagic_pipeline.checks.equals_api import default_period, reconciled_reports
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.config.values import OFF
 from comagic_pipeline.jobs import SourceJobs
@@ -69,7 +69,13 @@ def reconcile_schedules(source: Source, job: UnresolvedAssetJobDefinition) -> Se
     def ask(context: ScheduleEvaluationContext) -> RunRequest:
         keys = [AssetCheckKey(asset_key(source, name), equals_api.NAME) for name in reports]
         # It leaves what the nightly load needs to the next one: a comparison can wait.
-        tags = {LEAVES_POINTS: str(source.day_points.reserve), _PRIORITY: "1"}
+        first_day, last_day = default_period(source, context.scheduled_execution_time)
+        tags = {
+            RANGE_START: first_day.isoformat(),
+            RANGE_END: last_day.isoformat(),
+            LEAVES_POINTS: str(source.day_points.reserve),
+            _PRIORITY: "1",
+        }
         return RunRequest(run_key=context.scheduled_execution_time.isoformat(), asset_check_keys=keys, tags=tags)
 
     return [ask]

@@ -44,8 +44,8 @@ from comagic_pipeline.tables import REPORTS
 from comagic_pipeline.warehouse.reconciliation import Difference, record_days
 
 NAME = "equals_api"
-FIRST_DAY, LAST_DAY, MODE = "comagic/reconcile_from", "comagic/reconcile_till", "comagic/reconcile_mode"
-"""Run tags that say what to compare; without them it is what the configuration says."""
+MODE = "comagic/reconcile_mode"
+"""Run tag: how to compare; without it as the configuration says."""
 _SHOWN = 20
 """How many differences of a day the UI shows; all of them are in the books."""
 _DAY = timedelta(days=1)
@@ -90,7 +90,7 @@ def equals_api(source: Source, method: Method) -> AssetChecksDefinition:
         mode: Any = config.mode or run.tags.get(MODE) or source.reconciliation.mode
         opened = warehouse.get()
         with (
-            journaled(context, opened, source, f"{NAME} {method.table}") as entry,
+            journaled(context, opened, source, f"{NAME} {method.table}", (first_day, last_day)) as entry,
             api.client(source.name, reserve_of(run, source), opened, run.run_id) as client,
         ):
             customers = Customers(source, method, client, opened, entry)
@@ -125,12 +125,11 @@ def _spec(source: Source, key: AssetKey) -> AssetCheckSpec:
 
 
 def _period(source: Source, config: ReconcileConfig, run: DagsterRun, now: datetime) -> tuple[date, date]:
-    """What a run is to compare: as its config, its tags or its partitions say, else as the configuration says."""
+    """What a run is to compare: as its config or its partitions say, else as the configuration says."""
     first_day, last_day = period_of(run) or default_period(source, now)
-    asked = config.first_day or run.tags.get(FIRST_DAY), config.last_day or run.tags.get(LAST_DAY)
     try:
-        first_day = date.fromisoformat(asked[0]) if asked[0] else first_day
-        last_day = date.fromisoformat(asked[1]) if asked[1] else last_day
+        first_day = date.fromisoformat(config.first_day) if config.first_day else first_day
+        last_day = date.fromisoformat(config.last_day) if config.last_day else last_day
         check_period(source, first_day, last_day, names=("first_day", "last_day"))
     except (ValueError, ConfigError) as error:
         raise Failure(f"{NAME}: {error}; write days as YYYY-MM-DD", allow_retries=False) from None

@@ -22,9 +22,12 @@ from dagster import (
     build_schedule_context,
     build_sensor_context,
 )
+from rich.console import Console
 
+from comagic_pipeline.asked import RANGE_END, RANGE_START
 from comagic_pipeline.checks import equals_api
-from comagic_pipeline.config import Config
+from comagic_pipeline.commands import reconcile as command
+from comagic_pipeline.config import Config, ConfigError
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.healing import HEALS, Healing, next_healing
 from comagic_pipeline.sandbox.running import running_sandbox
@@ -59,7 +62,7 @@ class Account:
         self, mode: str, first_day: date = FIRST, last_day: date = LAST, table: str = "calls_report"
     ) -> ExecuteInProcessResult:
         """Run the check of a report for days, both included."""
-        tags = {equals_api.FIRST_DAY: str(first_day), equals_api.LAST_DAY: str(last_day), equals_api.MODE: mode}
+        tags = {RANGE_START: str(first_day), RANGE_END: str(last_day), equals_api.MODE: mode}
         return self.run_checks([table], tags)
 
     def run_checks(self, tables: list[str], tags: dict[str, str]) -> ExecuteInProcessResult:
@@ -376,6 +379,7 @@ def test_the_schedule_and_the_sensor_ask_for_it(open_account: OpenAccount) -> No
     with build_schedule_context(account.instance, scheduled_execution_time=moment) as context:
         (request,) = schedule.evaluate_tick(context).run_requests or []
     assert {key.asset_key.path[-1] for key in request.asset_check_keys or ()} == {"calls_report"}
+    assert (request.tags[RANGE_START], request.tags[RANGE_END]) == ("2026-02-07", "2026-03-08")
     account.load(FIRST, DAYS[2])
     account.change(account.calls()[0], talk_duration=4711)
     account.reconcile("full", FIRST, DAYS[2])
@@ -422,3 +426,36 @@ def test_metadata_name_what_differs(open_account: OpenAccount) -> None:
     rows = [json.loads(json.dumps(record.data)) for record in table.records]
     assert {row["campaign_id"] for row in rows if row["grain"] == "group"} == {str(call["campaign_id"] or 0)}
     assert red.target_materialization_data is not None
+    # What the page of the check shows: a state for each day.
+    key = AssetCheckKey(AssetKey(["main", "calls_report"]), equals_api.NAME)
+    states = account.instance.event_log_storage.get_asset_check_partition_info([key])
+    assert {each.partition_key: each.latest_execution_status.value for each in states} == {
+        str(day): "FAILED" if str(day) == call["event_date"] else "SUCCEEDED" for day in DAYS[:2]
+    }
+
+
+def test_the_command_compares_heals_and_compares_again(open_account: OpenAccount) -> None:
+    """`reconcile` says what differs and exits with 1; with --heal it loads those days, and then all is equal."""
+    account = open_account(5)
+    account.load(FIRST, DAYS[9])
+    source, console = account.config.sources[0], Console(quiet=True)
+    call = account.calls()[0]
+    account.change(call, talk_duration=4711)
+    account.sandbox.world.delete(CALLS, account.calls()[30]["id"])
+    period = (FIRST, DAYS[9])
+    account.spent()
+    found = command.reconcile(account.config, source, period, (), "full", console, heals=False)
+    assert (found.exit_code, found.points) == (1, account.spent())
+    assert found.different == {"calls_report": account.different()}
+    assert call["event_date"] in map(str, account.different())
+    assert len(account.different()) == 2
+    healed = command.reconcile(account.config, source, period, (), "full", console, heals=True)
+    assert (healed.exit_code, healed.different) == (0, {})
+    assert healed.healed == found.different
+    assert healed.compared == {"calls_report": 10}
+    assert healed.points == account.spent()
+    assert (
+        differences(raw_rows(account.warehouse, "calls_report"), api_rows(account.sandbox.world, CALLS, *period)) == []
+    )
+    with pytest.raises(ConfigError, match="--table tags: not among the reports of the source main: calls_report"):
+        command.reconcile(account.config, source, period, ("tags",), "full", console, heals=False)
