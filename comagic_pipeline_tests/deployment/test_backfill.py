@@ -159,13 +159,15 @@ def test_reexecution_asks_only_for_the_other_days(backfills: Backfills) -> None:
 
 
 def test_schedules_are_on(backfills: Backfills) -> None:
-    """Nobody has to switch the nightly and the hourly load on."""
+    """Nobody has to switch the nightly and the hourly load on, nor the comparison."""
     selector = {"repositoryName": "__repository__", "repositoryLocationName": "comagic_pipeline"}
     query = """query($selector: RepositorySelector!) { schedulesOrError(repositorySelector: $selector) {
         ... on Schedules { results { name scheduleState { status } } } } }"""
     schedules = backfills.services.query(query, selector=selector)["results"]
     assert {schedule["name"]: schedule["scheduleState"]["status"] for schedule in schedules} == {
-        f"load_{source}_{when}": "RUNNING" for source in ("whole", "torn") for when in ("nightly", "hourly")
+        f"{job}_{source}_{when}": "RUNNING"
+        for source in ("whole", "torn")
+        for job, when in (("load", "nightly"), ("load", "hourly"), ("reconcile", "schedule"))
     }
 
 

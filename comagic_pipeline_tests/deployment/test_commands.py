@@ -209,9 +209,7 @@ def test_doctor_finds_what_is_wrong(project: Project) -> None:
         "account": start(
             "doctor", COMAGIC_CONFIG=project.variant("{reserve: 0} -> {reserve: 5000}", "Europe/Moscow", "UTC")
         ),
-        "key": start(
-            "doctor", COMAGIC_CONFIG=project.variant(f"token: {SANDBOX_TOKEN} -> token: wrong\n    retention: {{}}")
-        ),
+        "key": start("doctor", COMAGIC_CONFIG=project.variant(f"token: {SANDBOX_TOKEN} -> token: wrong")),
         "variable": start("doctor", COMAGIC_CONFIG=project.variant("token: -> token: ${NO_SUCH_VARIABLE} #")),
     }
     results = {name: finish(process) for name, process in runs.items()}
@@ -226,7 +224,6 @@ def test_doctor_finds_what_is_wrong(project: Project) -> None:
     assert "the account's time zone is Europe/Moscow, the config says UTC: set timezone: Europe/Moscow" in account
     assert "points left today; of day_points.reserve 5000 only 1500 are kept, half of the day's limit" in account
     key = findings(results["key"])
-    assert "sources[0].retention: this version knows the key and does not act on it" in key["config MEND"]
     assert "access_token_invalid" in key["source main MEND"]
     variable = findings(results["variable"])
     assert variable["source main MEND"] == "sources.main.token: the environment variable NO_SUCH_VARIABLE is not set"

@@ -270,7 +270,7 @@ def test_an_address_without_its_variable_is_one_clear_line(
         assert getattr(tick(config, instance).skip_reason, "skip_message", None) == said
     assert said in CliRunner().invoke(cli, ["doctor", "--tell"]).output
     names = {sensor.name for sensor in build_definitions(configure("[]")).get_repository_def().sensor_defs}
-    assert names == {"continue_main"}
+    assert names == {"continue_main", "heal_main"}
 
 
 def test_doctor_tries_each_address(configure: Callable[..., Config], receiver: Receiver) -> None:
