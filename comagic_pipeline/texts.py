@@ -7,20 +7,13 @@ from typing import Literal, overload
 Language = Literal["en", "ru"]
 
 _RUSSIAN: Mapping[str, str] = {
-    "when": "когда",
-    "source": "источник",
-    "event": "итог",
-    "table": "таблица",
-    "from": "с",
-    "till": "по",
-    "trigger": "кто запустил",
     "rows": "строк",
     "added": "добавлено",
     "updated": "изменено",
     "deleted": "удалено",
     "points": "баллов",
     "seconds": "секунд",
-    "done": "загружено",
+    "done": "готово",
     "skipped": "пропущено",
     "failed": "ошибка",
     "warning": "предупреждение",

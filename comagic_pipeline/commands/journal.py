@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 from sqlalchemy import Date, cast, func, select
 
 from comagic_pipeline.config import Config
@@ -14,21 +14,8 @@ from comagic_pipeline.opening import open_warehouse
 from comagic_pipeline.texts import Language, text_in
 from comagic_pipeline.warehouse.ops import journal
 
-_HEADERS = (
-    "when",
-    "source",
-    "event",
-    "table",
-    "from",
-    "till",
-    "trigger",
-    "rows",
-    "added",
-    "updated",
-    "deleted",
-    "points",
-    "seconds",
-)
+_STYLES = {"done": "green", "skipped": "yellow", "warning": "yellow", "failed": "bold red"}
+_COUNTS = ("rows", "added", "updated", "deleted", "points", "seconds")
 
 
 @dataclass(frozen=True)
@@ -105,22 +92,21 @@ def _plain(value: object) -> object:
 
 
 def show(lines: Sequence[Line], language: Language, console: Console) -> None:
-    """For people: a table, and below it what was said, for each line that says something."""
+    """For people: of each line what it was, what it changed and cost, and what it said."""
     if not lines:
         console.print(text_in(language, "the journal has no such lines"))
         return
-    table = Table(*(text_in(language, header) for header in _HEADERS))
     for line in lines:
-        values = (f"{line.happened_at:%Y-%m-%d %H:%M:%S}", line.source, text_in(language, line.event), line.table_name)
-        counts = (line.rows, line.added, line.updated, line.deleted, line.points and float(line.points))
-        seconds = "" if line.seconds is None else f"{line.seconds:.1f}"
-        cells = (*values, line.first_day, line.last_day, text_in(language, line.trigger), *counts)
-        table.add_row(
-            *("" if cell is None else f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in cells), seconds
-        )
-    console.print(table)
-    for line in lines:
-        if line.message or line.next_step:
-            said = " ".join(filter(None, [text_in(language, line.message), text_in(language, line.next_step)]))
-            place = f"{line.happened_at:%H:%M:%S} {line.source}/{line.table_name}"
-            console.print(f"{place}: {said}", soft_wrap=True, markup=False)
+        days = f"{line.first_day} .. {line.last_day}" if line.first_day else None
+        what = filter(None, [f"{line.happened_at:%Y-%m-%d %H:%M:%S}", f"{line.source}/{line.table_name}", days])
+        event = str(text_in(language, line.event))
+        console.print(Text.assemble("  ".join(what), "  ", (event, _STYLES[line.event])), soft_wrap=True)
+        counts = [
+            f"{text_in(language, name)} {round(float(value), 1):g}"
+            for name in _COUNTS
+            if (value := getattr(line, name)) is not None
+        ]
+        told = ", ".join(filter(None, [text_in(language, line.trigger), *counts]))
+        said = " ".join(filter(None, [text_in(language, line.message), text_in(language, line.next_step)]))
+        for more in filter(None, [told, said]):
+            console.print(Text(f"    {more}"), soft_wrap=True)

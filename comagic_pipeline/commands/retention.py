@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from rich.console import Console
 from rich.table import Table
 
+from comagic_pipeline.asked import COMMAND
+from comagic_pipeline.commands.load import failure_of
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.instance import open_instance
@@ -48,16 +50,13 @@ def retain(config: Config, source: Source, *, is_dry: bool) -> Summary:
                     "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
                 },
                 instance=instance,
+                tags={COMMAND: "retention"},
                 raise_on_error=False,
             )
         )
     summary = Summary(source.name, is_dry, result.run_id)
-    for event in result.get_step_failure_events():
-        data = event.step_failure_data
-        said = data.user_failure_data.description if data.user_failure_data else None
-        summary.error = " ".join((said or (data.error.message if data.error else "") or "it failed").split())
+    summary.error, _ = failure_of(result)
     if not result.success:
-        summary.error = summary.error or f"the run {result.run_id} failed: see it in the UI"
         return summary
     (output,) = (event.step_output_data for event in result.all_events if event.is_successful_output)
     values = {name: value.value for name, value in output.metadata.items()}
