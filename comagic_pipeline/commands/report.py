@@ -15,11 +15,11 @@ from comagic_pipeline.asked import report_job_name
 from comagic_pipeline.commands.load import Job, Summary, run_job
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.custom_reports.files import ENDINGS, write_file
-from comagic_pipeline.custom_reports.paths import nearest
 from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.instance import open_instance
 from comagic_pipeline.partitions import check_period
 from comagic_pipeline.resources import open_client, open_warehouse
+from comagic_pipeline.suggestions import nearest
 from comagic_pipeline.warehouse.ops import loaded_days
 from comagic_pipeline.warehouse.report_tables import drop_report
 

@@ -11,8 +11,9 @@ from pydantic import AfterValidator, Field, PrivateAttr, StringConstraints, mode
 from comagic_pipeline import catalog
 from comagic_pipeline.api.filters import Filter, parse_filter
 from comagic_pipeline.catalog import Method
-from comagic_pipeline.config.values import OFF, VARIABLE, ConfigError, Schedule, Section, Setting, nearest
+from comagic_pipeline.config.values import OFF, VARIABLE, ConfigError, Schedule, Section, Setting
 from comagic_pipeline.custom_reports.report import CustomReport
+from comagic_pipeline.suggestions import nearest
 from comagic_pipeline.tables import REPORTS, TABLE_NAMES, default_tables, with_what_they_need
 
 SANDBOX = "sandbox"

@@ -1,9 +1,8 @@
 """What sections of the configuration are made of: settings that may be secret, names, the words of errors."""
 
-import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, ValidationError
@@ -83,9 +82,3 @@ def _cron(schedule: str) -> str:
 # YAML takes a bare off for false.
 Schedule = Annotated[str, BeforeValidator(lambda value: OFF if value is False else value), AfterValidator(_cron)]
 """When something comes again and again: cron by the source's clock, or OFF."""
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """What was perhaps meant, as the end of a sentence; empty when nothing is alike."""
-    matches = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -9,13 +9,13 @@
 `rows` of a table is a path too: one that ends in [], an array whose items are the rows.
 """
 
-import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from comagic_pipeline.catalog import Column, ColumnType, Method
+from comagic_pipeline.suggestions import nearest
 
 _SEGMENT = re.compile(r"([^\s.\[\]@$]+)((?:\[\d*\])*)")
 
@@ -105,12 +105,6 @@ def _field(place: Place, name: str, done: str) -> Place:
         raise PathError(f"{done} holds nothing else: {name!r} is not in it")
     what = f"{done} has no {name!r}" if done else f"the report has no field {name!r}"
     raise PathError(f"{what}{nearest(name, [column.name for column in place.nested])}")
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """What was perhaps meant, as the end of a sentence; empty when nothing is alike."""
-    matches = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def value_at(steps: Sequence[Key]) -> Callable[[Any], Any]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from comagic_pipeline.catalog import ColumnType, Method
-from comagic_pipeline.custom_reports.paths import Key, Path, PathError, Place, follow, nearest, parse_path, whole_row
+from comagic_pipeline.custom_reports.paths import Key, Path, PathError, Place, follow, parse_path, whole_row
+from comagic_pipeline.suggestions import nearest
 from comagic_pipeline.warehouse.report_tables import OWN_COLUMNS, ReportColumn, ReportTable
 from comagic_pipeline.warehouse.star.marts import MARTS
 from comagic_pipeline.warehouse.star.tables import metadata

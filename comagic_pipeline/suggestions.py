@@ -1,0 +1,10 @@
+"""What was perhaps meant by a name that is not known: for errors that name the mend."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """What was perhaps meant, as the end of a sentence; empty when nothing is alike."""
+    matches = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
