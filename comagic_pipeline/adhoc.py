@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from comagic_pipeline.assets.custom_reports import prepared, wanted
 from comagic_pipeline.assets.report_load import ReportLoad
-from comagic_pipeline.config import Config, ConfigError, CustomReportSection, Source, clashes, custom_report
+from comagic_pipeline.config import Config, ConfigError, CustomReportSection, Source, clashes, custom_report, parse_day
 from comagic_pipeline.config.reading import problem
 from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.partitions import check_period
@@ -67,9 +67,9 @@ def understood(config: Config, words: AdhocReport) -> tuple[Source, CustomReport
 
 def _day(name: str, text: str) -> date:
     try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(f"{name}: {text!r} is no date; write it as YYYY-MM-DD") from None
+        return parse_day(text)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {text!r} {error}") from None
 
 
 def adhoc_report_job(configuration: Config) -> JobDefinition:

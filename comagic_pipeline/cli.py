@@ -23,7 +23,22 @@ if TYPE_CHECKING:
     from comagic_pipeline.config import Config, Source
     from comagic_pipeline.texts import Language
 
-_DATE = click.DateTime(["%Y-%m-%d"])
+
+class _Day(click.ParamType[date]):
+    """A day as `YYYY-MM-DD`."""
+
+    name = "day"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        from comagic_pipeline.config import parse_day
+
+        try:
+            return parse_day(value)
+        except ValueError as error:
+            self.fail(f"{value!r} {error}", param, ctx)
+
+
+_DAY = _Day()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -58,16 +73,16 @@ def up(host: str, port: int) -> None:
 
 @cli.command()
 @click.option("--source", "source_name", help="Name of the source; may be left out when there is only one.")
-@click.option("--from", "first_day", type=_DATE, help="First day, YYYY-MM-DD.  [default: refresh_days ago]")
-@click.option("--till", "last_day", type=_DATE, help="Last day, included.  [default: today]")
+@click.option("--from", "first_day", type=_DAY, help="First day, YYYY-MM-DD.  [default: refresh_days ago]")
+@click.option("--till", "last_day", type=_DAY, help="Last day, included.  [default: today]")
 @click.option("--table", "tables", multiple=True, help="Only this table; may be repeated.  [default: all]")
 @click.option("--missing", "only_missing", is_flag=True, help="Only the days of reports that are not loaded yet.")
 @click.option("--plan", "is_plan", is_flag=True, help="Load nothing; tell what it takes and when it is done.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def load(
     source_name: str | None,
-    first_day: datetime | None,
-    last_day: datetime | None,
+    first_day: date | None,
+    last_day: date | None,
     tables: tuple[str, ...],
     only_missing: bool,
     is_plan: bool,
@@ -83,8 +98,8 @@ def load(
     from comagic_pipeline.partitions import today
 
     now = today(source, datetime.now(UTC))
-    till: date = last_day.date() if last_day else now
-    begin: date = first_day.date() if first_day else max(source.start_date, till - timedelta(days=source.refresh_days))
+    till: date = last_day or now
+    begin: date = first_day or max(source.start_date, till - timedelta(days=source.refresh_days))
     console = Console(stderr=as_json)
     if is_plan:
         with sandbox_api(config):
@@ -100,18 +115,22 @@ def load(
 @cli.command()
 @click.argument("name", required=False)
 @click.option("--source", "source_name", help="Name of the source, where several have such a report.")
-@click.option("--from", "first_day", type=_DATE, help="First day, YYYY-MM-DD.  [default: refresh_days ago]")
-@click.option("--till", "last_day", type=_DATE, help="Last day, included.  [default: today]")
+@click.option("--from", "first_day", type=_DAY, help="First day, YYYY-MM-DD.  [default: refresh_days ago]")
+@click.option("--till", "last_day", type=_DAY, help="Last day, included.  [default: today]")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows to a file: .csv, .parquet or .xlsx.")
+@click.option(
+    "--raw-csv", "is_raw", is_flag=True, help="Leave texts in CSV as they are, for programs, not spreadsheets."
+)
 @click.option("--missing", "only_missing", is_flag=True, help="Only the days that are not loaded yet.")
 @click.option("--rebuild", "is_rebuilt", is_flag=True, help="Delete first all that is loaded of the report.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def report(
     name: str | None,
     source_name: str | None,
-    first_day: datetime | None,
-    last_day: datetime | None,
+    first_day: date | None,
+    last_day: date | None,
     out: Path | None,
+    is_raw: bool,
     only_missing: bool,
     is_rebuilt: bool,
     as_json: bool,
@@ -133,11 +152,19 @@ def report(
             command.show(lines, console)
         return
     source, found = command.find_report(config, name, source_name)
-    till: date = last_day.date() if last_day else today(source, datetime.now(UTC))
-    begin: date = first_day.date() if first_day else max(source.start_date, till - timedelta(days=found.refresh_days))
+    till: date = last_day or today(source, datetime.now(UTC))
+    begin: date = first_day or max(source.start_date, till - timedelta(days=found.refresh_days))
     with sandbox_api(config):
         summary = command.run_report(
-            config, source, found, (begin, till), console, only_missing=only_missing, is_rebuilt=is_rebuilt, out=out
+            config,
+            source,
+            found,
+            (begin, till),
+            console,
+            only_missing=only_missing,
+            is_rebuilt=is_rebuilt,
+            out=out,
+            escapes_formulas=not is_raw,
         )
     if as_json:
         click.echo(json.dumps(summary.as_json(), ensure_ascii=False, default=str))
@@ -146,16 +173,16 @@ def report(
 
 @cli.command()
 @click.option("--source", "source_name", help="Name of the source; may be left out when there is only one.")
-@click.option("--from", "first_day", type=_DATE, help="First day, YYYY-MM-DD.  [default: reconciliation.days ago]")
-@click.option("--till", "last_day", type=_DATE, help="Last day, included.  [default: yesterday]")
+@click.option("--from", "first_day", type=_DAY, help="First day, YYYY-MM-DD.  [default: reconciliation.days ago]")
+@click.option("--till", "last_day", type=_DAY, help="Last day, included.  [default: yesterday]")
 @click.option("--table", "tables", multiple=True, help="Only this report; may be repeated.  [default: calls_report]")
 @click.option("--mode", type=click.Choice(["quick", "sampled", "full"]), help="How.  [default: as configured]")
 @click.option("--heal", "heals", is_flag=True, help="Load the days again that differ, and compare them again.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def reconcile(
     source_name: str | None,
-    first_day: datetime | None,
-    last_day: datetime | None,
+    first_day: date | None,
+    last_day: date | None,
     tables: tuple[str, ...],
     mode: str | None,
     heals: bool,
@@ -171,7 +198,7 @@ def reconcile(
     from comagic_pipeline.commands import reconcile as command
 
     begin, till = default_period(source, datetime.now(UTC))
-    period = (first_day.date() if first_day else begin, last_day.date() if last_day else till)
+    period = (first_day or begin, last_day or till)
     console = Console(stderr=as_json)
     with sandbox_api(config):
         chosen = mode or source.reconciliation.mode
@@ -205,7 +232,7 @@ def waiting(is_given_up: bool, as_json: bool) -> None:
 @cli.command()
 @click.option("--source", "source_name", help="Only of this source.")
 @click.option("--status", type=click.Choice(["done", "failed", "skipped", "warning"]), help="Only lines of this kind.")
-@click.option("--day", type=_DATE, help="Only of this day, YYYY-MM-DD, by the clock of the source.")
+@click.option("--day", type=_DAY, help="Only of this day, YYYY-MM-DD, by the clock of the source.")
 @click.option("--table", help="Only of this table, star or report.")
 @click.option("--lines", default=50, show_default=True, type=click.IntRange(1), help="At most so many.")
 @click.option("--lang", "language", default="en", show_default=True, type=click.Choice(["en", "ru"]), help="Language.")
@@ -213,7 +240,7 @@ def waiting(is_given_up: bool, as_json: bool) -> None:
 def journal(
     source_name: str | None,
     status: str | None,
-    day: datetime | None,
+    day: date | None,
     table: str | None,
     lines: int,
     language: "Language",
@@ -223,7 +250,7 @@ def journal(
     from comagic_pipeline.commands import journal as command
     from comagic_pipeline.config import load_config
 
-    wanted = command.Wanted(lines, source_name, status, day.date() if day else None, table)
+    wanted = command.Wanted(lines, source_name, status, day, table)
     found = command.latest(load_config(), wanted)
     if as_json:
         click.echo(json.dumps(command.as_json(found, language), ensure_ascii=False))
@@ -337,7 +364,7 @@ def _source(config: "Config", name: str | None) -> "Source":
 
     if name is None and len(config.sources) > 1:
         raise ConfigError(f"--source: choose one of {', '.join(source.name for source in config.sources)}")
-    return config.source(name or config.sources[0].name)
+    return config.sources[0] if name is None else config.source(name)
 
 
 def _plan(

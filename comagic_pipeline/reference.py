@@ -263,7 +263,7 @@ def _settings() -> Iterator[str]:
         [(_code(name), _default(field), field.description) for name, field in keys.items()],
     )
     variable = [name for name, field in keys.items() if Setting in (field.annotation, *get_args(field.annotation))]
-    yield f"`${{NAME}}` stands for an environment variable in\n{_code(*variable)}."
+    yield f"`${{NAME}}` stands for an environment variable and `$$` for a dollar sign in\n{_code(*variable)}."
     yield _ENVIRONMENT
     rows = [(_code(name), meaning, default) for name, (meaning, default) in ENVIRONMENT.items()]
     yield _table(("variable", "meaning", "default"), rows)

@@ -147,9 +147,9 @@ def _secret(source: Source) -> str:
     """The token, or the login: what tells keys apart."""
     if source.token is None:
         assert source.login is not None  # noqa: S101 - the config checked it
-        return source.login.resolve(f"sources.{source.name}.login")
+        return source.login.resolve(f"sources.{source.name}.login", is_key=True)
     try:
-        return source.token.resolve(f"sources.{source.name}.token")
+        return source.token.resolve(f"sources.{source.name}.token", is_key=True)
     except ConfigError:
         # The sandbox's key is public: the demo needs no variable.
         if source.base_url == SANDBOX:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -11,6 +12,7 @@ from comagic_pipeline.api.quota import effective_reserve
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.instance import open_instance
 from comagic_pipeline.messages import Post
+from comagic_pipeline.partitions import today
 from comagic_pipeline.resources import api_url, open_client, open_warehouse
 from comagic_pipeline.warehouse.embedded import EmbeddedServerError
 from comagic_pipeline.warehouse.engine import WarehouseError, one_line
@@ -81,7 +83,14 @@ def _source(config: Config, source: Source) -> list[Finding]:
     along = source.tables_that_come_along
     needed = f"; not chosen but needed by them: {', '.join(along)}" if along else ""
     tables = Finding(name, True, f"{len(source.chosen_tables)} tables{needed}")
-    return [tables, *_account(config, name, source)]
+    return [tables, *_first_day(name, source), *_account(config, name, source)]
+
+
+def _first_day(name: str, source: Source) -> Iterator[Finding]:
+    now = today(source, datetime.now(UTC))
+    if source.start_date > now:
+        text = f"start_date {source.start_date} is in the future: no days can be loaded; set it to {now} or earlier"
+        yield Finding(name, False, text)
 
 
 def _account(config: Config, name: str, source: Source) -> list[Finding]:

@@ -53,7 +53,7 @@ class Wanted:
 
 def latest(config: Config, wanted: Wanted) -> list[Line]:
     """The latest lines, the newest last; raises ConfigError for a source that is not there."""
-    sources = [config.source(wanted.source)] if wanted.source else config.sources
+    sources = config.sources if wanted.source is None else [config.source(wanted.source)]
     found: list[Line] = []
     with open_warehouse(config) as warehouse, warehouse.connect() as connection:
         for source in sources:

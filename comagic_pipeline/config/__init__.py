@@ -24,7 +24,7 @@ from comagic_pipeline.config.source import (
     Retention,
     Source,
 )
-from comagic_pipeline.config.values import ConfigError, Setting
+from comagic_pipeline.config.values import ConfigError, Setting, parse_day
 from comagic_pipeline.config.warehouse import SchemaNames, WarehouseConfig
 
 __all__ = [
@@ -49,4 +49,5 @@ __all__ = [
     "custom_report",
     "load_config",
     "parse_config",
+    "parse_day",
 ]

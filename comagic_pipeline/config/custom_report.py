@@ -16,7 +16,7 @@ from pydantic import (
 from comagic_pipeline.api.filters import Filter, parse_filter
 from comagic_pipeline.catalog import Method, tables
 from comagic_pipeline.config.source import Source, unknown_source
-from comagic_pipeline.config.values import OFF, Mistakes, Schedule, Section
+from comagic_pipeline.config.values import OFF, Mistakes, Schedule, Section, Switch, WholeNumber
 from comagic_pipeline.custom_reports.names import asset_name, normal_name, report_id
 from comagic_pipeline.custom_reports.report import CustomReport, all_fields
 from comagic_pipeline.custom_reports.structure import TableSource, default_table, tables_of
@@ -83,7 +83,7 @@ class CustomReportSection(Section):
     name: Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_name)] = Field(
         description="Name of the report, any letters, at most 64; the name of its asset is made of it."
     )
-    id: int | None = Field(
+    id: WholeNumber | None = Field(
         default=None,
         ge=1,
         le=2**31 - 1,
@@ -106,10 +106,10 @@ class CustomReportSection(Section):
     schedule: Schedule = Field(
         default="30 5 * * *", description=f"When it is loaded again: cron by the source's clock, or `{OFF}`."
     )
-    refresh_days: int | None = Field(
+    refresh_days: WholeNumber | None = Field(
         default=None, ge=0, le=366, description="How many past days that load replaces; else those of the source."
     )
-    from_raw: bool = Field(
+    from_raw: Switch = Field(
         default=True, description="Whether days that raw tables hold are read from there, at no points."
     )
 

@@ -1,5 +1,6 @@
 """The text of the file into keys and values, and what is wrong with them into words: the line, the place, the mend."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -100,11 +101,18 @@ def problem(details: Any, content: Content | None, keys: Sequence[str]) -> str:
     return f"{where}: {message}"
 
 
+_NUMBER = "tag:yaml.org,2002:int"
+_LEFT_TO_US = ("tag:yaml.org,2002:timestamp", _NUMBER, "tag:yaml.org,2002:float")
+
+
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key may stand once (the second `token:` would silently win) and dates are text, checked later."""
+    """YAML in which a key may stand once, because the second `token:` would silently win.
+
+    Dates stay texts and are checked later. Numbers are decimal: PyYAML reads 010 as 8, 1:30 as 90 and 1_0 as 10.
+    """
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - an instance variable to the library's type stubs
-        first: [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
+        first: [resolver for resolver in resolvers if resolver[0] not in _LEFT_TO_US]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -117,3 +125,6 @@ class _UniqueKeys(yaml.SafeLoader):
                     None, None, f"the key {key!r} stands twice", key_node.start_mark
                 )
         return super().construct_mapping(node, deep=deep)
+
+
+_UniqueKeys.add_implicit_resolver(_NUMBER, re.compile(r"[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))

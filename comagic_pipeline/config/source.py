@@ -11,11 +11,23 @@ from pydantic import AfterValidator, Field, PrivateAttr, StringConstraints, mode
 from comagic_pipeline import catalog
 from comagic_pipeline.api.filters import Filter, parse_filter
 from comagic_pipeline.catalog import Method
-from comagic_pipeline.config.values import OFF, VARIABLE, ConfigError, Schedule, Section, Setting
+from comagic_pipeline.config.values import (
+    OFF,
+    ConfigError,
+    Day,
+    Mistakes,
+    Schedule,
+    Section,
+    Setting,
+    WholeNumber,
+    one_of,
+)
 from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.suggestions import nearest
 from comagic_pipeline.tables import REPORTS, TABLE_NAMES, default_tables, with_what_they_need
 
+MAX_KEEP_DAYS = 36_500
+"""A hundred years: with more days the first day that is kept would lie before the calendar."""
 SANDBOX = "sandbox"
 """As `base_url`: the sandbox API of this project instead of the vendor's."""
 SANDBOX_PORT = 8765
@@ -34,7 +46,7 @@ def _zone(name: str) -> str:
 
 def _base_url(url: Setting) -> Setting:
     # What a variable stands for is checked when it is looked up.
-    if url != SANDBOX and not VARIABLE.search(url):
+    if url != SANDBOX and not url.has_variables:
         _check_address(url)
     return url
 
@@ -54,37 +66,30 @@ def _check_address(url: str) -> None:
         raise ValueError("the key travels in the request: use https:// (http:// is for this machine only)")
 
 
+_REPORTS = {method.table: method for method in REPORTS}
+
+
 def _filters(filters: dict[str, str]) -> dict[str, str]:
-    reports = {method.table: method for method in REPORTS}
+    mistakes = Mistakes()
     for table, text in filters.items():
-        if table not in reports:
-            raise ValueError(f"there is no report {table!r}{nearest(table, reports)}")
-        parse_filter(text, reports[table])
+        if table not in _REPORTS:
+            mistakes.add(f"there is no report {table!r}{nearest(table, _REPORTS)}", table)
+            continue
+        try:
+            parse_filter(text, _REPORTS[table])
+        except ValueError as error:
+            mistakes.add(str(error), table)
+    mistakes.raise_if_any()
     return filters
 
 
-def _report_names(names: list[str]) -> list[str]:
-    known = [method.table for method in REPORTS]
-    for name in names:
-        if name not in known:
-            raise ValueError(f"there is no report {name!r}{nearest(name, known)}")
-    return names
-
-
-def _table_names(names: list[str]) -> list[str]:
-    for name in names:
-        if name not in TABLE_NAMES:
-            raise ValueError(f"there is no table {name!r}{nearest(name, TABLE_NAMES)}")
-    return names
-
-
-_UserId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+_UserId = Annotated[WholeNumber, Field(ge=1, le=2**63 - 1)]
 
 
 class DayPoints(Section):
     """What backfills must leave of the day's points, for the nightly load."""
 
-    reserve: int = Field(
+    reserve: WholeNumber = Field(
         default=300,
         ge=0,
         description="Points of the day that backfills and `load` leave for the scheduled loads.",
@@ -94,17 +99,19 @@ class DayPoints(Section):
 class Reconciliation(Section):
     """How the warehouse is compared with the API."""
 
-    days: int = Field(default=30, ge=1, le=366, description="How many past days are compared, 1 to 366.")
+    days: WholeNumber = Field(default=30, ge=1, le=366, description="How many past days are compared, 1 to 366.")
     mode: Literal["quick", "sampled", "full"] = Field(
         default="sampled",
         description="`quick`: numbers of rows; `sampled`: the rows of some days in turn besides; `full`: all rows.",
     )
-    tables: Annotated[list[str], Field(min_length=1), AfterValidator(_report_names)] = Field(
+    tables: Annotated[list[str], Field(min_length=1), AfterValidator(one_of("report", _REPORTS))] = Field(
         default=["calls_report"], description="Which reports the schedule compares; those that the source loads."
     )
-    tolerance: int = Field(default=0, ge=0, description="Differences of calls and of seconds up to this are accepted.")
+    tolerance: WholeNumber = Field(
+        default=0, ge=0, description="Differences of calls and of seconds up to this are accepted."
+    )
     schedule: Schedule = Field(default="0 6 * * *", description=f"When: cron by the source's clock, or `{OFF}`.")
-    heal_days: int = Field(
+    heal_days: WholeNumber = Field(
         default=10, ge=0, description="How many days that differ are loaded again by themselves, each day at most."
     )
 
@@ -112,8 +119,11 @@ class Reconciliation(Section):
 class Retention(Section):
     """What is deleted when it is old."""
 
-    keep_days: int | None = Field(
-        default=None, ge=1, description="Rows of days before the last so many are deleted; without it nothing is."
+    keep_days: WholeNumber | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_KEEP_DAYS,
+        description="Rows of days before the last so many are deleted; without it nothing is.",
     )
     layers: Annotated[list[Literal["raw", "star", "custom_reports"]], Field(min_length=1)] = Field(
         default=["raw", "star", "custom_reports"], description="Where: `raw`, `star`, `custom_reports`."
@@ -127,7 +137,7 @@ class Source(Section):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = Field(
         description="Prefix of its assets, groups and jobs: small letters, digits, _; at most 32, a letter first."
     )
-    account_id: int = Field(
+    account_id: WholeNumber = Field(
         ge=1, le=2**31 - 1, description="Number that every row carries: your choice, one for each source."
     )
     base_url: Annotated[Setting, AfterValidator(_base_url)] = Field(
@@ -136,15 +146,15 @@ class Source(Section):
     token: Setting | None = Field(default=None, description="Key of the API; or give login and password.")
     login: Setting | None = Field(default=None, description="Login of a user of the account, where there is no token.")
     password: Setting | None = Field(default=None, description="Password of that user.")
-    start_date: date = Field(description="First day of the history, YYYY-MM-DD.")
+    start_date: Day = Field(description="First day of the history, YYYY-MM-DD.")
     timezone: Annotated[str, AfterValidator(_zone)] = Field(
         default="Europe/Moscow", description="Time zone of the account, an IANA name; `doctor` compares it."
     )
-    refresh_days: int = Field(
+    refresh_days: WholeNumber = Field(
         default=7, ge=1, le=90, description="How many past days each nightly load replaces, 1 to 90."
     )
-    tables: Literal["all"] | Annotated[list[str], Field(min_length=1), AfterValidator(_table_names)] = Field(
-        default="all", description="`all`, or a list of tables; what they need comes along."
+    tables: Literal["all"] | Annotated[list[str], Field(min_length=1), AfterValidator(one_of("table", TABLE_NAMES))] = (
+        Field(default="all", description="`all`, or a list of tables; what they need comes along.")
     )
     filters: Annotated[dict[str, str], AfterValidator(_filters)] = Field(
         default={}, description="Which rows of a report are wanted: an expression by the name of its table."

@@ -117,6 +117,96 @@ def test_a_mistake_is_named_with_its_place_and_mend(old: str, new: str, expected
     assert message.count(";") <= expected.count(";") + 1
 
 
+def test_every_unknown_name_of_a_list_is_named() -> None:
+    """Of two typing errors in `tables:` only the first was named."""
+    message = refusal(GOOD + "    tables: [calls_reprt, calls_report, campaings]\n")
+    assert message == (
+        "sources[0].tables[0]: there is no table 'calls_reprt'; did you mean 'calls_report'?; "
+        "sources[0].tables[2]: there is no table 'campaings'; did you mean 'campaigns'?"
+    )
+    message = refusal(GOOD + "    reconciliation: {tables: [call, goal]}\n")
+    assert message.startswith("sources[0].reconciliation.tables[0]: there is no report 'call'")
+    assert "sources[0].reconciliation.tables[1]: there is no report 'goal'" in message
+
+
+@pytest.mark.parametrize("number", ["010", "true", "1.0", "0x10", "1_0", "'7'", "1:30"])
+def test_a_number_is_decimal(number: str) -> None:
+    """`account_id: 010` became 8, `true` became 1: rows would have gone to another account."""
+    message = refusal(GOOD.replace("account_id: 1", f"account_id: {number}"))
+    assert message == "sources[0].account_id: is no whole number"
+    assert parse(GOOD.replace("account_id: 1", "account_id: 10")).sources[0].account_id == 10
+
+
+@pytest.mark.parametrize(
+    ("day", "problem"),
+    [
+        ("1767225600", "is no date; write it as YYYY-MM-DD"),
+        ("2026-1-1", "is no date; write it as YYYY-MM-DD"),
+        ("2026-01-01T00:00:00", "is no date; write it as YYYY-MM-DD"),
+        ("0001-01-01", "is not between 2000-01-01 and 2099-12-31"),
+        ("9999-12-31", "is not between 2000-01-01 and 2099-12-31"),
+    ],
+)
+def test_a_first_day_is_a_day_of_the_calendar(day: str, problem: str) -> None:
+    """`start_date` took a Unix time, and 0001-01-01 ended in a traceback."""
+    assert refusal(GOOD.replace("2026-01-01", day)) == f"sources[0].start_date: {problem}"
+
+
+def test_retention_ends_within_the_calendar() -> None:
+    """`keep_days: 800000` failed in a run, after the rows were loaded, with a date that does not exist."""
+    message = refusal(GOOD + "    retention: {keep_days: 800000}\n")
+    assert message == "sources[0].retention.keep_days: Input should be less than or equal to 36500"
+
+
+@pytest.mark.parametrize("token", ["$NAME", "${A-B}", "${NAME", "a${}b", "$_x", "${1A}"])
+def test_a_variable_that_is_written_wrongly_is_refused(token: str) -> None:
+    """`$NAME`, `${A-B}` and an unclosed `${NAME` were sent to the API as the key."""
+    message = refusal(GOOD.replace(f"token: {SECRET}", f'token: "{token}"'))
+    assert message == (
+        "sources[0].token: has a $ that begins no variable; write ${NAME} for an environment variable (letters, digits "
+        "and _), or $$ for a dollar sign"
+    )
+
+
+def test_a_dollar_sign_is_written_twice() -> None:
+    """A password may hold a dollar sign; one that begins no name may stand alone."""
+    token = parse(GOOD.replace(f"token: {SECRET}", "token: pa$$word$1${X}$")).sources[0].token
+    assert token is not None
+    assert token.resolve("main.token", {"X": "$$y"}) == "pa$word$1$$y$"
+
+
+@pytest.mark.parametrize("pasted", ["good\n", " good", "good\r\n", "\tgood\n\n"])
+def test_white_space_around_a_key_is_cut_off(pasted: str) -> None:
+    """A key from a file ends with a line feed: it was sent with the key, and the API called the key invalid."""
+    token = parse(GOOD.replace(f"token: {SECRET}", "token: ${X}")).sources[0].token
+    assert token is not None
+    assert token.resolve("main.token", {"X": pasted}, is_key=True) == "good"
+    url = parse(GOOD.replace(f"url: postgresql://user:{SECRET}@db.example/comagic", "url: ${X}")).warehouse.url
+    assert url is not None
+    assert url.resolve("warehouse.url", {"X": "postgresql://db/x \n"}) == "postgresql://db/x"
+
+
+@pytest.mark.parametrize(
+    ("pasted", "problem"),
+    [
+        (f"{SECRET}\n{SECRET}", "has a line feed or another character that cannot be seen in it; write it on one line"),
+        (f"{SECRET}\x00", "has a line feed or another character that cannot be seen in it; write it on one line"),
+        (f"'{SECRET}'", "is in quotes, which are no part of it; remove them"),
+        (f'"{SECRET}"', "is in quotes, which are no part of it; remove them"),
+        (f"{SECRET} {SECRET}", "has a space in it; copy the key again"),
+        (f"{SECRET}\N{CYRILLIC SMALL LETTER ES}", "has a letter that is not ASCII in it; copy the key again"),
+    ],
+)
+def test_a_key_that_was_pasted_wrongly_is_refused(pasted: str, problem: str) -> None:
+    """A key with a line feed, a space or quotes in it was sent as it was."""
+    token = parse(GOOD.replace(f"token: {SECRET}", "token: ${X}")).sources[0].token
+    assert token is not None
+    with pytest.raises(ConfigError) as caught:
+        token.resolve("main.token", {"X": pasted}, is_key=True)
+    assert str(caught.value) == f"main.token: the environment variable X {problem}"
+    assert SECRET not in str(caught.value)
+
+
 @pytest.mark.parametrize("sign", ["*", "!"])
 def test_a_secret_that_yaml_takes_for_a_sign_is_not_shown(sign: str) -> None:
     """YAML reads `*key` and `!key` as its own and quotes them in its errors: ours name the line alone."""
@@ -170,7 +260,9 @@ def test_what_is_loaded_again_is_kept() -> None:
 )
 def test_a_wrong_filter_is_refused(filters: str, message: str) -> None:
     """The error names the place in the file and in the expression, and the nearest word."""
-    assert refusal(GOOD + f"    filters: {filters}\n").startswith(f"sources[0].filters: {message}")
+    assert refusal(GOOD + f"    filters: {filters}\n").startswith(
+        f"sources[0].filters.{filters[1:].split(':')[0]}: {message}"
+    )
 
 
 def test_a_filter_of_a_table_that_is_not_loaded_is_refused() -> None:
