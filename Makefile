@@ -19,9 +19,9 @@ check: .venv/test
 	$(BIN)/ruff check -q
 	$(BIN)/ruff format -q --check
 	$(BIN)/mypy
-	@home=$$(mktemp -d) && echo 'telemetry: {enabled: false}' > $$home/dagster.yaml && \
-		DAGSTER_HOME=$$home COMAGIC_CONFIG=comagic.example.yaml VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/dg check defs; \
-		status=$$?; rm -r $$home; exit $$status
+	@home=$$(mktemp -d) && echo 'telemetry: {enabled: false}' > "$$home/dagster.yaml" && \
+		DAGSTER_HOME="$$home" COMAGIC_CONFIG=comagic.example.yaml VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/dg check defs; \
+		status=$$?; rm -r "$$home"; exit $$status
 
 lock: .venv/test  ## resolve setup.cfg anew; every install then gives the same packages
 	$(BIN)/pip install -q uv
