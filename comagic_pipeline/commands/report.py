@@ -1,6 +1,5 @@
 """`report`: a custom report for any period, as a run of its job; what reports there are; its rows as a file."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -14,7 +13,7 @@ from sqlalchemy import func, select
 from comagic_pipeline.asked import report_job_name
 from comagic_pipeline.commands.load import Job, Summary, run_job
 from comagic_pipeline.config import Config, ConfigError, Source
-from comagic_pipeline.custom_reports.files import ENDINGS, write_file
+from comagic_pipeline.custom_reports.files import ENDINGS, check_path, write_file
 from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.instance import open_instance
 from comagic_pipeline.partitions import check_period
@@ -47,7 +46,7 @@ class ReportLine:
 
 def find_report(config: Config, name: str, source_name: str | None) -> tuple[Source, CustomReport]:
     """The report of that name, or with an asset of that name; raises ConfigError when there is none, or several."""
-    sources = [config.source(source_name)] if source_name else config.sources
+    sources = config.sources if source_name is None else [config.source(source_name)]
     known = [(source, report) for source in sources for report in source.custom_reports]
     found = [(source, report) for source, report in known if name in (report.name, report.asset_name)]
     if len(found) == 1:
@@ -97,11 +96,13 @@ def run_report(
     only_missing: bool,
     is_rebuilt: bool,
     out: Path | None,
+    escapes_formulas: bool = True,
 ) -> Summary:
-    """Load days of a custom report, both included, then write its rows of these days to the file `out`, if any.
+    """Load the days of a custom report from the first to the last, then write their rows to the file `out`, if any.
 
-    `is_rebuilt` deletes before all that is loaded of it, `only_missing` leaves out what is. Raises ConfigError,
-    WarehouseError or EmbeddedServerError before anything is touched.
+    `is_rebuilt` deletes before all that is loaded of it, `only_missing` leaves out what is. Without `escapes_formulas`
+    a CSV file has texts as they are. Raises ConfigError, WarehouseError or EmbeddedServerError before anything is
+    touched.
     """
     check_period(source, *period)
     if out:
@@ -112,17 +113,26 @@ def run_report(
     summary = run_job(config, source, *period, job, console, only_missing=only_missing)
     if out and not summary.exit_code:
         try:
-            _export(config, source, report, period, out, console)
+            _export(config, source, report, period, out, console, escapes_formulas=escapes_formulas)
         except OSError as error:
             summary.ok, summary.error = False, f"--out {out}: {error.strerror}"
     return summary
 
 
 def _export(
-    config: Config, source: Source, report: CustomReport, period: tuple[date, date], out: Path, console: Console
+    config: Config,
+    source: Source,
+    report: CustomReport,
+    period: tuple[date, date],
+    out: Path,
+    console: Console,
+    *,
+    escapes_formulas: bool,
 ) -> None:
     with open_warehouse(config) as warehouse:
-        written = write_file(warehouse, report, period, out, is_agent=source.is_agent)
+        written = write_file(
+            warehouse, report, period, out, is_agent=source.is_agent, escapes_formulas=escapes_formulas
+        )
     rows = ", ".join(f"{count} rows of {name}" for name, count in written.rows.items()) or "no rows"
     console.print(f"{', '.join(map(str, written.paths))}: {rows}", soft_wrap=True)
     for name, count in written.unfit.items():
@@ -134,8 +144,10 @@ def _check_file(out: Path) -> None:
     """Raises ConfigError when no file can be written there."""
     if out.suffix.lower() not in ENDINGS:
         raise ConfigError(f"--out {out}: let the name end with {' or '.join(ENDINGS)}")
-    if out.is_dir() or not os.access(out.absolute().parent, os.W_OK):
-        raise ConfigError(f"--out {out}: no file can be written there")
+    try:
+        check_path(out)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: no file can be written there: {error.strerror}") from None
 
 
 def _rebuild(config: Config, source: Source, report: CustomReport, console: Console) -> None:

@@ -5,13 +5,14 @@ field. A file is there when it is whole: until then it has another name.
 """
 
 import csv
+import errno
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -37,6 +38,13 @@ _EXACT_INTEGERS = 10**15
 """Excel shows whole numbers of up to 15 digits exactly; longer ones are written as texts."""
 _FRACTION = Decimal("1e-9")
 """The smallest fraction of a decimal in Parquet."""
+_DECIMAL_LIMIT = Decimal(10) ** 29
+"""Decimals in Parquet have 38 digits, 29 of them before the point."""
+_EXACT = Context(prec=60)
+"""Enough digits to round any decimal that fits. Python's own context has 28."""
+_INTEGER_LIMIT = 2**63
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""First characters of what a spreadsheet takes for a formula (OWASP, "CSV Injection")."""
 _ROW_GROUP = 100_000
 _ARROW_TYPES = {
     ColumnType.INTEGER: pa.int64(),
@@ -56,6 +64,7 @@ Write = Callable[[Sequence[Sequence[Any]]], None]
 class Written:
     """What was written: rows by the name of their table, and how many values did not fit into a column of the file."""
 
+    escapes_formulas: bool = True
     paths: list[Path] = field(default_factory=list)
     rows: Counter[str] = field(default_factory=Counter)
     unfit: Counter[str] = field(default_factory=Counter)
@@ -70,15 +79,36 @@ class _Part:
     rows: Callable[[Connection, date], Iterator[Sequence[Sequence[Any]]]]
 
 
-def write_file(
-    warehouse: Warehouse, report: CustomReport, period: tuple[date, date], out: Path, *, is_agent: bool
-) -> Written:
-    """Write the stored rows of these days, both included, by the ending of `out`; raises OSError when that fails.
+def check_path(out: Path) -> None:
+    """Raise OSError when the file cannot be written, as a directory, a full or a read-only disk or missing rights say.
 
-    Further tables of the report go to files beside it, `<name>.<table>.<ending>`. Of an agent's customers rows say
-    whose they are.
+    Permissions alone do not tell: for the superuser they always allow it.
     """
-    written = Written()
+    if out.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    unfinished = _unfinished(out)
+    try:
+        _create(unfinished)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_file(
+    warehouse: Warehouse,
+    report: CustomReport,
+    period: tuple[date, date],
+    out: Path,
+    *,
+    is_agent: bool,
+    escapes_formulas: bool = True,
+) -> Written:
+    """Write the stored rows of these days, first to last, by the ending of `out`; raises OSError when that fails.
+
+    Further tables of the report go to files beside it, `<name>.<table>.<ending>`. Rows of an agent's customers say
+    whose they are. Only the user who runs this can read the files: they hold telephone numbers.
+    With `escapes_formulas` a text in a CSV file that a spreadsheet would run begins with an apostrophe.
+    """
+    written = Written(escapes_formulas=escapes_formulas)
     parts = _parts(report, written, is_agent=is_agent)
     with ExitStack() as stack:
         opened = stack.enter_context(_FORMATS[out.suffix.lower()](out, parts, written))
@@ -130,8 +160,10 @@ def _parts(report: CustomReport, written: Written, *, is_agent: bool) -> list[_P
 def _whole_files(out: Path, parts: Sequence[_Part], written: Written) -> Iterator[list[Path]]:
     """A path to write to for each part; they get their names at the end, or go when something fails."""
     paths = [out, *(out.with_name(f"{out.stem}.{part.name}{out.suffix}") for part in parts[1:])]
-    unfinished = [path.with_name(f".{path.name}.{os.getpid()}") for path in paths]
+    unfinished = [_unfinished(path) for path in paths]
     try:
+        for path in unfinished:
+            _create(path)
         yield unfinished
         for path, whole in zip(unfinished, paths, strict=True):
             path.replace(whole)
@@ -139,6 +171,16 @@ def _whole_files(out: Path, parts: Sequence[_Part], written: Written) -> Iterato
     finally:
         for path in unfinished:
             path.unlink(missing_ok=True)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _create(path: Path) -> None:
+    """Create an empty file that only its owner can read and write."""
+    path.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 @contextmanager
@@ -149,20 +191,30 @@ def _csv(out: Path, parts: Sequence[_Part], written: Written) -> Iterator[list[W
             writer = csv.writer(stack.enter_context(path.open("w", encoding="utf-8", newline="")), lineterminator="\n")
             writer.writerow(part.columns)
 
-            def write(rows: Sequence[Sequence[Any]], writer: Any = writer) -> None:
-                writer.writerows([None if value is None else _text(value) for value in row] for row in rows)
+            is_text = [kind in (ColumnType.TEXT, ColumnType.JSON) for kind in part.columns.values()]
+            escaped = is_text if written.escapes_formulas else [False] * len(is_text)
+
+            def write(rows: Sequence[Sequence[Any]], writer: Any = writer, escaped: list[bool] = escaped) -> None:
+                writer.writerows(map(_csv_cell, row, escaped) for row in rows)
 
             writes.append(write)
         yield writes
 
 
+def _csv_cell(value: Any, is_escaped: bool) -> str | None:
+    if value is None:
+        return None
+    text = _text(value)
+    return f"'{text}" if is_escaped and text.startswith(_FORMULA_SIGNS) else text
+
+
 @contextmanager
 def _parquet(out: Path, parts: Sequence[_Part], written: Written) -> Iterator[list[Write]]:
     with _whole_files(out, parts, written) as paths, ExitStack() as stack:
-        yield [_parquet_writer(part, path, stack) for part, path in zip(parts, paths, strict=True)]
+        yield [_parquet_writer(part, path, stack, written.unfit) for part, path in zip(parts, paths, strict=True)]
 
 
-def _parquet_writer(part: _Part, path: Path, stack: ExitStack) -> Write:
+def _parquet_writer(part: _Part, path: Path, stack: ExitStack, unfit: Counter[str]) -> Write:
     schema = pa.schema([(name, _ARROW_TYPES[kind]) for name, kind in part.columns.items()])
     writer = stack.enter_context(parquet.ParquetWriter(path, schema, compression="zstd"))
     kinds = list(part.columns.values())
@@ -175,8 +227,8 @@ def _parquet_writer(part: _Part, path: Path, stack: ExitStack) -> Write:
     def write(rows: Sequence[Sequence[Any]]) -> None:
         columns = zip(*rows, strict=True) if rows else [()] * len(kinds)
         arrays = [
-            pa.array([_arrow_value(value, kind) for value in column], _ARROW_TYPES[kind])
-            for column, kind in zip(columns, kinds, strict=True)
+            pa.array([_arrow_value(value, name, kind, unfit) for value in column], _ARROW_TYPES[kind])
+            for column, (name, kind) in zip(columns, part.columns.items(), strict=True)
         ]
         waiting.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
         if sum(batch.num_rows for batch in waiting) >= _ROW_GROUP:
@@ -186,12 +238,20 @@ def _parquet_writer(part: _Part, path: Path, stack: ExitStack) -> Write:
     return write
 
 
-def _arrow_value(value: Any, kind: ColumnType) -> Any:
+def _arrow_value(value: Any, name: str, kind: ColumnType, unfit: Counter[str]) -> Any:
     if value is None:
         return None
     if kind in (ColumnType.JSON, ColumnType.TEXT):
         return _text(value)
-    return value.quantize(_FRACTION) if kind is ColumnType.DECIMAL else value
+    if kind is ColumnType.DECIMAL:
+        # A value just below the limit may be rounded up to it.
+        rounded = value.quantize(_FRACTION, context=_EXACT) if abs(value) < _DECIMAL_LIMIT else _DECIMAL_LIMIT
+        fits = abs(rounded) < _DECIMAL_LIMIT
+        value = rounded
+    else:
+        fits = kind is not ColumnType.INTEGER or -_INTEGER_LIMIT <= value < _INTEGER_LIMIT
+    unfit[name] += not fits
+    return value if fits else None
 
 
 @contextmanager
