@@ -6,7 +6,6 @@ restart loses nothing. What people know is in `comagic_ops.alerts`.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -15,7 +14,6 @@ from itertools import groupby
 from dagster import (
     AssetCheckKey,
     AssetCheckSeverity,
-    DagsterEventType,
     DagsterInstance,
     DagsterRunStatus,
     RunsFilter,
@@ -28,6 +26,7 @@ from comagic_pipeline.api.quota import DAY_SPENT
 from comagic_pipeline.assets.journal import INTERRUPTED
 from comagic_pipeline.checks import all_days_loaded, points_suffice
 from comagic_pipeline.config import Config, ConfigError, Source
+from comagic_pipeline.failures import failure_of_run
 from comagic_pipeline.messages import Kind, Message, Post
 from comagic_pipeline.resources import source_key
 from comagic_pipeline.shared_quota import known_points
@@ -214,10 +213,6 @@ def _failed_runs(instance: DagsterInstance, warehouse: Warehouse, now: datetime)
         (last,) = instance.get_runs(ended, limit=1)
         if last.run_id != run.run_id or run.run_id in known:
             continue
-        said = "See the run for what happened."
-        with suppress(IndexError):
-            event = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.RUN_FAILURE).records[-1]
-            entry = event.event_log_entry.dagster_event
-            said = f"{(entry.message if entry else None) or ''} {said}".strip()
+        reason = failure_of_run(instance, run.run_id) or ""
         title = f"A run of {run.job_name} failed before it could say why in the journal"
-        yield Alert(f"run\n{run.job_name}", None, f"{title}\nRun {run.run_id}. {said}")
+        yield Alert(f"run\n{run.job_name}", None, f"{title}\nRun {run.run_id}. {reason} See the run for what happened.")

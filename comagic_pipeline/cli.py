@@ -356,6 +356,12 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            _fail_unexpectedly(error)
+        _fail(f"{error.filename}: {error.strerror}", 1)
+    except Exception as error:
+        _fail_unexpectedly(error)
 
 
 def _source(config: "Config", name: str | None) -> "Source":
@@ -414,6 +420,12 @@ def _missing(summary: "Summary") -> str:
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _fail_unexpectedly(error: Exception) -> NoReturn:
+    from comagic_pipeline.failures import note_unexpected
+
+    _fail(f"{note_unexpected(error)}. This is a mistake of comagic_pipeline: please report it with the traceback", 1)
 
 
 def _fail(message: str, code: int) -> NoReturn:

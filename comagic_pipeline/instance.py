@@ -14,14 +14,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import comagic_pipeline
 from comagic_pipeline.config import CONFIG_VARIABLE, Config, ConfigError
+from comagic_pipeline.failures import STATE_VARIABLE as STATE_VARIABLE
 from comagic_pipeline.resources import embedded_folder
 from comagic_pipeline.warehouse.embedded import EmbeddedServer
 from comagic_pipeline.warehouse.engine import WarehouseError, one_line, postgresql_url
 
 STORAGE_VARIABLE = "COMAGIC_DAGSTER_URL"
 """The database of runs and events; without it the embedded server has one."""
-STATE_VARIABLE = "COMAGIC_STATE_FOLDER"
-"""Where logs of runs are kept; the commands set it to .comagic/dagster."""
 INSTANCE_DATABASE = "dagster"
 PROJECT_FOLDER = Path(comagic_pipeline.__file__).parent.parent
 """The folder of dagster.yaml and workspace.yaml."""

@@ -76,8 +76,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
          "Верните описание отчёта или загрузите его заново с --rebuild"),
         (r"See that the database runs and can be reached\.", "Проверьте, что база работает и доступна."),
         (r"See that the database runs and has room\.", "Проверьте, что база работает и в ней есть место."),
-        (r"See the run for the whole of it: it is a mistake of comagic_pipeline, please report it\.",
-         "Подробности — в запуске: это ошибка comagic_pipeline, сообщите о ней."),
+        (r"This is a mistake of comagic_pipeline: please report it with the traceback\.",
+         "Это ошибка comagic_pipeline: сообщите о ней и приложите журнал ошибок."),
+        (r"\(traceback in (.+)\)", r"(подробности в \1)"),
         (r"; then load the days again\.", "; затем загрузите дни снова."),
     )
 )  # fmt: skip

@@ -21,6 +21,7 @@ from comagic_pipeline.api.errors import ComagicError, DayPointsSpentError
 from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.asked import trigger_of
 from comagic_pipeline.config import ConfigError, Source
+from comagic_pipeline.failures import note_unexpected
 from comagic_pipeline.next_steps import next_step
 from comagic_pipeline.warehouse import ops, waiting
 from comagic_pipeline.warehouse.changes import Changes
@@ -40,7 +41,7 @@ SKIPPED = "skipped"
 INTERRUPTED = DagsterExecutionInterruptedError.__name__
 """The message of a load that a person, or the end of the services, stopped."""
 _STOPPED = "Nothing, if a person stopped it; else it goes on by itself while `up` runs."
-_MISTAKE = "See the run for the whole of it: it is a mistake of comagic_pipeline, please report it."
+_MISTAKE = "This is a mistake of comagic_pipeline: please report it with the traceback."
 
 
 @dataclass
@@ -103,20 +104,33 @@ def journaled(
         # When it is the warehouse that failed, the journal is out of reach too.
         with suppress(WarehouseError, SQLAlchemyError):
             record("failed", message, error)
-        days = f" {period[0]} to {period[1]}" if period else ""
         metadata = {NEXT_STEP: entry.next_step} if entry.next_step else {}
         if isinstance(error, DayPointsSpentError):
             metadata[POINTS_SPENT_UNTIL] = error.until.isoformat()
         # The database's own words may show a row, which is personal data: no log gets them.
         cause = None if isinstance(error, SQLAlchemyError) else error
-        raise Failure(f"{source.name}/{table}{days}: {message}", metadata=metadata, allow_retries=False) from cause
+        raise Failure(
+            f"{source.name}/{table}{_days(period)}: {message}", metadata=metadata, allow_retries=False
+        ) from cause
+    except Exception as error:
+        message, entry.next_step = note_unexpected(error), _MISTAKE
+        context.log.error(message, exc_info=error)
+        with suppress(WarehouseError, SQLAlchemyError):
+            record("failed", message, error)
+        raise Failure(
+            f"{source.name}/{table}{_days(period)}: {message}", metadata={NEXT_STEP: _MISTAKE}, allow_retries=False
+        ) from error
     except BaseException as error:
-        # Stopped by a person, or a mistake of ours: Dagster shows the whole of it.
-        entry.next_step = _STOPPED if type(error).__name__ == INTERRUPTED else _MISTAKE
+        # A person, or the end of the services, stopped it.
+        entry.next_step = _STOPPED
         with suppress(WarehouseError, SQLAlchemyError):
             record("failed", type(error).__name__, error)
         raise
     record("skipped" if entry.skipped else "done", entry.skipped)
+
+
+def _days(period: tuple[date, date] | None) -> str:
+    return f" {period[0]} to {period[1]}" if period else ""
 
 
 def _settle(

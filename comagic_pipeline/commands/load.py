@@ -19,6 +19,7 @@ from comagic_pipeline.assets.journal import POINTS_SPENT_UNTIL, SKIPPED
 from comagic_pipeline.checks import equals_api
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.definitions import build_definitions
+from comagic_pipeline.failures import failure_message
 from comagic_pipeline.instance import open_instance
 from comagic_pipeline.partitions import check_period
 from comagic_pipeline.plan import missing_periods
@@ -226,22 +227,13 @@ def _progress(
             thread.join()
 
 
-def failure_of(result: ExecuteInProcessResult) -> tuple[str | None, str | None]:
-    """What a run says of its failure in one line, and until when it waits for points; None for what there is not."""
-    error, until = None, None
-    if failed := result.get_step_failure_events():
-        # Later steps may fail for the same reason.
-        data = failed[0].step_failure_data
-        failure = data.user_failure_data
-        said = (failure.description if failure else None) or (data.error.message if data.error else "")
-        error = " ".join((said or "").split())
-        for event in failed:
-            failure = event.step_failure_data.user_failure_data
-            if failure and POINTS_SPENT_UNTIL in failure.metadata:
-                until = str(failure.metadata[POINTS_SPENT_UNTIL].value)
-    elif not result.success:
-        error = next((event.message for event in result.all_events if event.is_failure), None)
-    return error, until
+def points_spent_until(result: ExecuteInProcessResult) -> str | None:
+    """Return until when a run that failed waits for points (ISO 8601); None when it does not."""
+    for event in result.get_step_failure_events():
+        failure = event.step_failure_data.user_failure_data
+        if failure and POINTS_SPENT_UNTIL in failure.metadata:
+            return str(failure.metadata[POINTS_SPENT_UNTIL].value)
+    return None
 
 
 def _summary(
@@ -253,7 +245,7 @@ def _summary(
     result: ExecuteInProcessResult,
 ) -> Summary:
     summary = Summary(source.name, first_day, last_day, result.run_id, result.success)
-    summary.error, summary.points_spent_until = failure_of(result)
+    summary.error, summary.points_spent_until = failure_message(result), points_spent_until(result)
     for event in result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization
         if SKIPPED in materialization.metadata:

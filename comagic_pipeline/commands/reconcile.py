@@ -14,9 +14,10 @@ from comagic_pipeline.asked import COMMAND, RANGE_END, RANGE_START, load_job_nam
 from comagic_pipeline.assets.describe import asset_key
 from comagic_pipeline.checks import equals_api
 from comagic_pipeline.checks.equals_api import reconciled_reports
-from comagic_pipeline.commands.load import Job, failure_of, run_job
+from comagic_pipeline.commands.load import Job, points_spent_until, run_job
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.definitions import build_definitions
+from comagic_pipeline.failures import failure_message
 from comagic_pipeline.instance import open_instance
 from comagic_pipeline.partitions import check_period
 from comagic_pipeline.recovery import recover
@@ -115,7 +116,7 @@ def _compare(
                 raise_on_error=False,
             )
         )
-        summary.error, summary.points_spent_until = failure_of(result)
+        summary.error, summary.points_spent_until = failure_message(result), points_spent_until(result)
         with warehouse.connect() as connection:
             days = reconciled_days.c
             lines = select(days.table_name, days.day, days.is_equal).where(days.run_id == run_id).order_by(days.day)

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 
 from comagic_pipeline.asked import COMMAND
-from comagic_pipeline.commands.load import failure_of
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.definitions import build_definitions
+from comagic_pipeline.failures import failure_message
 from comagic_pipeline.instance import open_instance
 from comagic_pipeline.recovery import recover
 from comagic_pipeline.resources import open_warehouse
@@ -55,7 +55,7 @@ def retain(config: Config, source: Source, *, is_dry: bool) -> Summary:
             )
         )
     summary = Summary(source.name, is_dry, result.run_id)
-    summary.error, _ = failure_of(result)
+    summary.error = failure_message(result)
     if not result.success:
         return summary
     (output,) = (event.step_output_data for event in result.all_events if event.is_successful_output)

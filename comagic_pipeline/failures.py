@@ -1,0 +1,121 @@
+"""The cause of a failure in one line, for the terminal, the journal, the UI and alerts.
+
+Dagster wraps an exception several times: what a person needs is the innermost one. Its traceback goes to `errors.log`
+in the state folder, which the line names. Errors that are expected have messages of their own (`next_steps.py`).
+"""
+
+import os
+import re
+import traceback
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance, ExecuteInProcessResult
+from dagster_shared.error import SerializableErrorInfo
+
+from comagic_pipeline.config import config_path
+from comagic_pipeline.warehouse.engine import one_line
+
+STATE_VARIABLE = "COMAGIC_STATE_FOLDER"
+"""Where logs are kept; the commands set it to .comagic/dagster for themselves and their children."""
+ERRORS_LOG = "errors.log"
+_LONGEST_LOG = 5_000_000
+"""Bytes. A longer log moves to errors.log.1, in place of the one before."""
+_LONGEST_LINE = 500
+"""Letters of a message that are shown."""
+_CLASS = re.compile(r"^(?P<own>comagic_pipeline\.)?(?:\w+\.)*(?P<name>\w+): ")
+"""The class before a message, with its modules. The messages of our own errors are sentences that need none."""
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what led to it, the innermost last."""
+    current: BaseException | None = error
+    seen: set[int] = set()
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return the class and the text of the innermost cause, at most some 500 letters, without rows of the database."""
+    *_, cause = chain(error)
+    is_own = type(cause).__module__.startswith("comagic_pipeline.")
+    return _shortened(_text(cause) if is_own else f"{type(cause).__name__}: {_text(cause)}".removesuffix(": "))
+
+
+def note_unexpected(error: BaseException) -> str:
+    """Append the traceback to the log of errors, and return the cause in one line with the name of that file."""
+    line, path = in_one_line(error), _log_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.stat().st_size > _LONGEST_LOG:
+            path.replace(path.with_name(f"{ERRORS_LOG}.1"))
+        with open(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "a", encoding="utf-8") as log:
+            log.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC {line}\n{_traceback(error)}\n")
+    except OSError as failure:
+        return f"{line} (the traceback could not be written to {path}: {failure.strerror})"
+    return f"{line} (traceback in {path})"
+
+
+def failure_message(result: ExecuteInProcessResult) -> str | None:
+    """Return why a run in this process failed, in one line; None when it did not."""
+    if result.success:
+        return None
+    return _of_events(result.all_events) or "the run failed without a reason: see it in the UI"
+
+
+def failure_of_run(instance: DagsterInstance, run_id: str) -> str | None:
+    """Return why a run failed, in one line, from its events; None where they do not tell."""
+    kinds = {DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}
+    events = [log.dagster_event for log in instance.all_logs(run_id, of_type=kinds)]
+    return _of_events([event for event in events if event])
+
+
+def _of_events(events: Sequence[DagsterEvent]) -> str | None:
+    # Later steps may fail for the same reason.
+    for event in events:
+        if event.event_type is DagsterEventType.STEP_FAILURE:
+            failure = event.step_failure_data.user_failure_data
+            if failure and failure.description:
+                return " ".join(failure.description.split())
+            if event.step_failure_data.error:
+                return _innermost(event.step_failure_data.error)
+    for event in events:
+        if event.event_type is DagsterEventType.RUN_FAILURE:
+            # A run that others report as failed has no data.
+            error = event.job_failure_data.error if event.event_specific_data else None
+            return _innermost(error) if error else _shortened(event.message or "")
+    return None
+
+
+def _innermost(error: SerializableErrorInfo) -> str:
+    while inner := error.cause or error.context:
+        error = inner
+    # Further lines of a database error show the row.
+    first_line = next(iter(error.message.strip().splitlines()), error.cls_name or "")
+    return _shortened(_CLASS.sub(lambda match: "" if match["own"] else f"{match['name']}: ", first_line))
+
+
+def _text(error: BaseException) -> str:
+    return one_line(error) if isinstance(error, Exception) else " ".join(str(error).split())
+
+
+def _shortened(text: str) -> str:
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"
+
+
+def _traceback(error: BaseException) -> str:
+    """Return the stack of each error of the chain. Messages are in one line: the database's own show rows."""
+    parts = (
+        f"{type(each).__name__}: {_text(each)}\n{''.join(traceback.format_tb(each.__traceback__))}"
+        for each in chain(error)
+    )
+    return "caused by ".join(parts)
+
+
+def _log_path() -> Path:
+    folder = os.environ.get(STATE_VARIABLE)
+    return (Path(folder) if folder else config_path().absolute().parent / ".comagic" / "dagster") / ERRORS_LOG
