@@ -46,8 +46,8 @@ def build_definitions(
         ],
         schedules=[schedule for source in config.sources for schedule in _schedules(config, source, jobs[source.name])],
         resources={
-            "api": DataApi(config_file=str(config.path)),
-            "warehouse": WarehouseResource(config_file=str(config.path)),
+            "api": DataApi.of(config),
+            "warehouse": WarehouseResource.of(config),
             **resources,
         },
         # Parallel work is for runs: a process for each step costs 20 times what the step itself does.

@@ -1,6 +1,7 @@
-"""Resources: the Data API and the warehouse, as assets get them. They hold the name of the config file and no secret.
+"""Resources: the Data API and the warehouse, as assets get them. They know the configuration file and hold no secret.
 
-Secrets are looked up when a run begins; they are in no field, so no UI page and no log can show them.
+Secrets are looked up when a run begins; they are in no field, so no UI page and no log can show them. Resources have no
+fields at all because the Launchpad lets anybody set those: another file would name another address for the key.
 """
 
 import os
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import ClassVar, Self, cast
 
 from dagster import ConfigurableResource, DagsterRun, InitResourceContext
 from pydantic import PrivateAttr
@@ -36,10 +38,19 @@ from comagic_pipeline.warehouse.report_tables import present_tables
 from comagic_pipeline.warehouse.star.views import create_views
 
 
-class DataApi(ConfigurableResource[None]):
-    """The CoMagic Data API of the configured sources."""
+class _OfConfig:
+    """What resources have of a configuration: its file, in the class, because fields can be set in the Launchpad."""
 
-    config_file: str
+    config_file: ClassVar[Path]
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Return the resource of a configuration."""
+        return cast("type[Self]", type(cls.__name__, (cls,), {"config_file": config.path}))()
+
+
+class DataApi(_OfConfig, ConfigurableResource[None]):
+    """The CoMagic Data API of the configured sources."""
 
     @contextmanager
     def client(self, source_name: str, reserve: int, warehouse: Warehouse, run_id: str) -> Iterator[Client]:
@@ -48,21 +59,20 @@ class DataApi(ConfigurableResource[None]):
         Its points are in the book that the warehouse keeps. Raises ConfigError when a variable that the source needs
         is not set.
         """
-        source = load_config(Path(self.config_file)).source(source_name)
+        source = load_config(self.config_file).source(source_name)
         with open_client(source, warehouse, run_id=run_id, reserve=reserve) as client:
             yield client
 
 
-class WarehouseResource(ConfigurableResource["WarehouseResource"]):
+class WarehouseResource(_OfConfig, ConfigurableResource["WarehouseResource"]):
     """The SQL warehouse; a run gets it open and with all migrations applied."""
 
-    config_file: str
     _warehouse: Warehouse | None = PrivateAttr(default=None)
 
     @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator["WarehouseResource"]:
         """Open for the time of a run; starts the embedded server where the config names no URL."""
-        config = load_config(Path(self.config_file))
+        config = load_config(self.config_file)
         with (
             open_warehouse(config) as self._warehouse,
             self._warehouse.holding(run_lock(context.run.run_id if context.run else "")),

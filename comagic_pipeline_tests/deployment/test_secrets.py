@@ -206,7 +206,7 @@ def test_no_secret_is_written_anywhere(
             run = services.launch_run("main", date(2026, 3, 2), date(2026, 3, 2))
             services.wait(lambda: services.query(STATUS, id=run)["status"] == "SUCCESS")
             shown = [json.dumps(services.query(query)) for query in (CONFIGURATION, RUNS)]
-            assert "config_file" in shown[0]
+            assert "load_main" in shown[0]
             assert "access_token_invalid" in shown[1]
             services.process.terminate()
             result = finish(services.process)

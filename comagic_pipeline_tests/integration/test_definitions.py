@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dagster import AssetSpec, Definitions, TableSchema
+from dagster import AssetSpec, DagsterInvalidConfigError, Definitions, TableSchema
 from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster._serdes import serialize_value
 from sqlalchemy import Connection, text
 
+from comagic_pipeline.asked import PARTITION
 from comagic_pipeline.config import Config, load_config
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.instance import PROJECT_FOLDER
@@ -75,7 +76,9 @@ def test_dg_check_defs(tmp_path: Path) -> None:
 
 def test_loading_touches_nothing_and_warns_of_nothing(tmp_path: Path) -> None:
     """Definitions load with no connection, child process or written file, and with every warning being an error."""
-    command = [sys.executable, "-B", "-W", "error", "-c", LOAD_ALONE]
+    # Dagster asks for a deprecated attribute of resources without fields, which ours are on purpose.
+    fields = "ignore:The `__fields__` attribute is deprecated"
+    command = [sys.executable, "-B", "-W", "error", "-W", fields, "-c", LOAD_ALONE]
     environment = bare_environment(tmp_path)
     loaded = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert loaded.returncode == 0, loaded.stderr
@@ -189,11 +192,20 @@ def test_sources_stand_beside_each_other(project: Callable[..., Config]) -> None
 def test_resources_by_argument(project: Callable[..., Config]) -> None:
     """A resource that is passed in replaces the one of the config; the other one stays."""
     config = project(**ACCOUNT)
-    mine = DataApi(config_file="elsewhere.yaml")
+    mine = DataApi.of(config)
     resources = build_definitions(config, api=mine).resources or {}
     assert resources["api"] is mine
     assert isinstance(resources["warehouse"], WarehouseResource)
-    assert resources["warehouse"].config_file == str(config.path)
+    assert resources["warehouse"].config_file == config.path
+
+
+@pytest.mark.parametrize("resource", ["api", "warehouse"])
+def test_a_launch_cannot_name_another_configuration(resource: str, project: Callable[..., Config]) -> None:
+    """Run configuration in the Launchpad could name another config_file, whose base_url then got the key."""
+    job = build_definitions(project(**ACCOUNT)).resolve_job_def("load_main")
+    elsewhere = {"resources": {resource: {"config": {"config_file": "/tmp/elsewhere.yaml"}}}}
+    with pytest.raises(DagsterInvalidConfigError, match="config_file"):
+        job.execute_in_process(run_config=elsewhere, tags={PARTITION: "2026-01-01"})
 
 
 @pytest.mark.filterwarnings("ignore:Property `ScheduleDefinition.environment_vars`:DeprecationWarning")  # Dagster's own

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from math import ceil
-from pathlib import Path
 
 import pytest
 from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult, RunRequest
@@ -83,7 +82,7 @@ class CalendarApi(DataApi):
     @contextmanager
     def client(self, source_name: str, reserve: int, warehouse: Warehouse, run_id: str) -> Iterator[Client]:
         """A client that waits on the calendar."""
-        source = load_config(Path(self.config_file)).source(source_name)
+        source = load_config(self.config_file).source(source_name)
         with open_client(
             source, warehouse, run_id=run_id, reserve=reserve, clock=calendar.now, sleep=calendar.sleep
         ) as client:
@@ -93,7 +92,7 @@ class CalendarApi(DataApi):
 def execute(config: Config, instance: DagsterInstance, request: RunRequest) -> ExecuteInProcessResult:
     """Run what the sensor, or a person, asks for."""
     return (
-        build_definitions(config, api=CalendarApi(config_file=str(config.path)))
+        build_definitions(config, api=CalendarApi.of(config))
         .resolve_job_def("load_main")
         .execute_in_process(
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
