@@ -61,14 +61,15 @@ def demo() -> None:
 @cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that the web server listens on.")
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Port of the web server.")
-def up(host: str, port: int) -> None:
+@click.option("--allow-host", "hosts", multiple=True, help="Another name of this machine in browsers; may be repeated.")
+def up(host: str, port: int, hosts: tuple[str, ...]) -> None:
     """Run the Dagster web server and daemon: UI, backfills, schedules. Ctrl-C stops them."""
     from comagic_pipeline.config import load_config
 
     config = load_config()
     from comagic_pipeline.commands.up import up as run
 
-    run(config, host, port, Console())
+    run(config, host, port, Console(), hosts)
 
 
 @cli.command()

@@ -16,6 +16,7 @@ from sqlalchemy import Table, UniqueConstraint
 from comagic_pipeline.api.requests import PAGE_ROWS
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.cli import cli
+from comagic_pipeline.commands.web_server import HOSTS_VARIABLE
 from comagic_pipeline.config import (
     CONFIG_VARIABLE,
     DEFAULT_PATH,
@@ -45,6 +46,7 @@ ENVIRONMENT: Mapping[str, tuple[str, str]] = {
     "COMAGIC_ALERTS_URL": ("Who is told, an Apprise address, as the example calls it; any name will do", ""),
     STORAGE_VARIABLE: ("PostgreSQL database of Dagster's runs and events", "a database of the embedded server"),
     STATE_VARIABLE: ("Where Dagster keeps logs of runs; set by the commands", "`.comagic/dagster`"),
+    HOSTS_VARIABLE: ("Names of this machine in browsers, with commas; set by `up --allow-host`", ""),
     SANDBOX_URL_VARIABLE: ("Address of a sandbox API that runs already", f"port {SANDBOX_PORT}, started when needed"),
     "DAGSTER_HOME": ("Folder of `dagster.yaml`", "the project"),
     "DAGSTER_EVENT_BATCH_SIZE": ("How many events Dagster writes at once; set by the commands", "`100`"),

@@ -3,12 +3,14 @@
 import os
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 
 from comagic_pipeline.commands.services import Service, answers, require_free_port, sandbox_api
+from comagic_pipeline.commands.web_server import HOSTS_VARIABLE, LOOPBACK
 from comagic_pipeline.config import Config
 from comagic_pipeline.instance import PROJECT_FOLDER, open_instance
 from comagic_pipeline.recovery import recover
@@ -19,9 +21,10 @@ _PROGRAMS = Path(sys.executable).parent
 """Where Dagster's commands are: beside the interpreter, whether the environment is activated or not."""
 
 
-def up(config: Config, host: str, port: int, console: Console) -> None:
+def up(config: Config, host: str, port: int, console: Console, allowed_hosts: Sequence[str] = ()) -> None:
     """Run the services until the process is told to stop (Ctrl-C).
 
+    Browsers may use the web server under the names of this machine's loopback, `host` and `allowed_hosts`.
     Raises ConfigError, WarehouseError or EmbeddedServerError before a service starts, ServiceError when one ends.
     """
     require_free_port(port, "--port")
@@ -36,11 +39,21 @@ def up(config: Config, host: str, port: int, console: Console) -> None:
         if sandbox:
             console.print(f"sandbox API: {sandbox}")
         workspace = ["-w", str(PROJECT_FOLDER / "workspace.yaml"), "--log-level", "warning"]
-        webserver = ["dagster-webserver", *workspace, "-h", host, "-p", str(port)]
+        os.environ[HOSTS_VARIABLE] = ",".join([host, *allowed_hosts])
+        if host not in LOOPBACK:
+            console.print(
+                f"warning: --host {host}: the UI has no login, so that everybody who reaches this port can load, "
+                'delete and stop; see "A login before the UI" in docs/operate.md',
+                soft_wrap=True,
+            )
+        ui = [sys.executable, "-m", "comagic_pipeline.commands.web_server", *workspace, "-h", host, "-p", str(port)]
         inherited = _keep_alive(config, stack)
         services = [
-            stack.enter_context(Service(name, [str(_PROGRAMS / name), *arguments], _log(config, name), inherited))
-            for name, *arguments in (webserver, ["dagster-daemon", "run", *workspace])
+            stack.enter_context(Service(name, command, _log(config, name), inherited))
+            for name, command in (
+                ("dagster-webserver", ui),
+                ("dagster-daemon", [str(_PROGRAMS / "dagster-daemon"), "run", *workspace]),
+            )
         ]
         services[0].wait(lambda: answers(f"http://{host}:{port}/server_info"))
         console.print(f"[bold]Dagster UI: http://{host}:{port}[/bold]   (Ctrl-C stops everything)")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+import httpx
 import pytest
 from dagster import AssetKey, DagsterRunStatus
 from sqlalchemy import func, select
@@ -106,3 +107,31 @@ def test_kill_leaves_no_service_behind(config: Config) -> None:
     eventually(lambda: not living_processes(config.path.parent))
     with Services(config.path.parent) as again:
         assert again.page("/").status_code == 200
+        strangers_are_refused(again.port)
+
+
+def strangers_are_refused(port: int) -> None:
+    """Any page that a browser on the machine opened could launch runs, by GET or under a name of its own."""
+    own, mutation = f"127.0.0.1:{port}", 'mutation { stopRunningSchedule(id: "x") { __typename } }'
+    read = "{ version }"
+
+    def answer(method: str, query: str, **headers: str) -> httpx.Response:
+        sent = {"params": {"query": query}} if method == "GET" else {"json": {"query": query}}
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return httpx.request(method, f"http://{own}/graphql", headers=named, timeout=30, **sent)  # type: ignore[arg-type]
+
+    assert answer("POST", read).json()["data"]["version"]
+    assert answer("POST", read, Origin=f"http://{own}", Sec_Fetch_Site="same-origin").status_code == 200
+    assert answer("POST", read, Host=f"localhost:{port}").status_code == 200
+    refused = [
+        answer("GET", mutation),
+        answer("GET", read),
+        answer("POST", mutation, Origin="https://elsewhere.example"),
+        answer("POST", mutation, Origin="null"),
+        answer("POST", mutation, Origin="http://127.0.0.1:1"),
+        answer("POST", mutation, Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors"),
+        answer("POST", mutation, Host="elsewhere.example"),
+        answer("POST", mutation, Host=f"127.0.0.1.elsewhere.example:{port}"),
+    ]
+    assert [(each.status_code, each.text.count("\n")) for each in refused] == [(403, 1)] * len(refused)
+    assert "--allow-host elsewhere.example" in refused[-2].text
