@@ -62,7 +62,7 @@ def _warehouse(config: Config) -> Finding:
     try:
         with open_warehouse(config) as warehouse:
             kind = "embedded " if config.warehouse.url is None else ""
-            text = f"{kind}PostgreSQL {warehouse.check()}, all migrations applied"
+            text = f"{kind}{warehouse.check()}, all migrations applied"
             return Finding("warehouse", True, text)
     except (ConfigError, WarehouseError, EmbeddedServerError) as error:
         return Finding("warehouse", False, one_line(error))
