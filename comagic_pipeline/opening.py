@@ -19,7 +19,14 @@ _log = logging.getLogger(__name__)
 
 WAREHOUSE_DATABASE = "comagic"
 """The database of the embedded server that is the warehouse."""
-_FOR_OTHER_SERVERS = ("PGHOSTADDR", "PGOPTIONS", "PGSERVICE", "PGCHANNELBINDING", "PGREQUIREAUTH", "PGTARGETSESSIONATTRS")
+_FOR_OTHER_SERVERS = (
+    "PGHOSTADDR",
+    "PGOPTIONS",
+    "PGSERVICE",
+    "PGCHANNELBINDING",
+    "PGREQUIREAUTH",
+    "PGTARGETSESSIONATTRS",
+)
 """Variables of libpq with which it would look for the embedded server elsewhere, or refuse it."""
 
 

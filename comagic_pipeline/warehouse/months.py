@@ -53,6 +53,17 @@ def stored_partitions(connection: Connection, schema: str, table_name: str) -> l
     return [Partition(row.name, row.first_day, row.end - timedelta(days=1)) for row in found]
 
 
+def detached_partitions(connection: Connection, schema: str, table_name: str) -> list[Partition]:
+    """Tables that are named like partitions of a table and are none: somebody detached them. Oldest first."""
+    found = connection.scalars(_detached, {"schema": schema, "table": table_name}).all()
+    months = [date(int(name[-7:-3]), int(name[-2:]), 1) for name in found]
+    following = [month + relativedelta(months=1) for month in months]
+    return [
+        Partition(name, month, end - timedelta(days=1))
+        for name, month, end in zip(found, months, following, strict=True)
+    ]
+
+
 def drop_partition(connection: Connection, schema: str, table_name: str, partition: Partition) -> None:
     """Detach and drop a partition, whatever it holds: that takes as long for many rows as for few."""
     quote = connection.dialect.identifier_preparer.quote_identifier
@@ -80,4 +91,16 @@ select part.relname as name, cast(bounds[1] as date) as first_day, cast(bounds[2
        ) as bounds
  where inhparent = to_regclass(:name) and bounds is not null and not inhdetachpending
  order by 2
+""")
+
+_detached = text(r"""
+select relname
+  from pg_class
+  join pg_namespace as schema on schema.oid = relnamespace
+ where schema.nspname = :schema
+   and starts_with(relname, :table || '_')
+   and substr(relname, length(:table) + 2) ~ '^[1-9]\d{3}_(0[1-9]|1[0-2])$'
+   and relkind in ('r', 'f')
+   and not exists (select from pg_inherits where inhrelid = pg_class.oid and not inhdetachpending)
+ order by 1
 """)

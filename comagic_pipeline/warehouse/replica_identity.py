@@ -1,6 +1,6 @@
 """Replica identity of tables without a primary key: a publication of such a table would stop every DELETE.
 
-PostgreSQL refuses to delete or update rows of a published table that it cannot name to subscribers, partitions included.
+PostgreSQL refuses to delete or update rows of a published table, or partition, that it cannot name to subscribers.
 https://www.postgresql.org/docs/current/logical-replication-publication.html
 """
 
@@ -15,6 +15,7 @@ select format('%I.%I', schema.nspname, class.relname)
   join pg_namespace as schema on schema.oid = class.relnamespace
  where schema.nspname = any(:schemas)
    and (cast(:table_name as text) is null or class.relname = :table_name)
+   and pg_has_role(class.relowner, 'usage')
    and class.relkind in ('r', 'p') and class.relpersistence = 'p'
    and (
        class.relreplident = 'n'
@@ -28,8 +29,8 @@ select format('%I.%I', schema.nspname, class.relname)
 def identify_rows(connection: Connection, schemas: Collection[str], table_name: str | None = None) -> list[str]:
     """Let tables of schemas, by their names in the database, name their rows as a whole where they have no key.
 
-    With `table_name` only tables of that name. Gives the quoted names of the tables that were changed. In the caller's
-    transaction; a table that is right already is not locked.
+    With `table_name` only tables of that name; never those of another owner. Gives the quoted names of the tables that
+    were changed. In the caller's transaction; a table that is right already is not locked.
     """
     found = connection.scalars(_unidentified, {"schemas": [*schemas], "table_name": table_name}).all()
     for name in found:
