@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
 from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.events import JobFailureData
 from dagster._core.utils import make_new_run_id
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -240,7 +241,13 @@ def failure_of(result: ExecuteInProcessResult) -> tuple[str | None, str | None]:
             if failure and POINTS_SPENT_UNTIL in failure.metadata:
                 until = str(failure.metadata[POINTS_SPENT_UNTIL].value)
     elif not result.success:
-        error = next((event.message for event in result.all_events if event.is_failure), None)
+        # Before the first step, such as a database that takes no more connections: the event says only that it failed.
+        event = next((event for event in result.all_events if event.is_failure), None)
+        data = event.event_specific_data if event else None
+        cause = data.error if isinstance(data, JobFailureData) else None
+        while cause and cause.cause:
+            cause = cause.cause
+        error = " ".join((cause or event).message.split()) if cause or event else None
     return error, until
 
 
