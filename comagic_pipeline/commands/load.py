@@ -241,14 +241,23 @@ def failure_of(result: ExecuteInProcessResult) -> tuple[str | None, str | None]:
             if failure and POINTS_SPENT_UNTIL in failure.metadata:
                 until = str(failure.metadata[POINTS_SPENT_UNTIL].value)
     elif not result.success:
-        # Before the first step, such as a database that takes no more connections: the event says only that it failed.
-        event = next((event for event in result.all_events if event.is_failure), None)
-        data = event.event_specific_data if event else None
-        cause = data.error if isinstance(data, JobFailureData) else None
-        while cause and cause.cause:
-            cause = cause.cause
-        error = " ".join((cause or event).message.split()) if cause or event else None
+        error = _reason_of_run(result)
     return error, until
+
+
+def _reason_of_run(result: ExecuteInProcessResult) -> str | None:
+    """Why a run ended before its first step, such as a database that takes no more connections.
+
+    The event says only that it failed; the reason is the innermost cause of its error.
+    """
+    event = next((event for event in result.all_events if event.is_failure), None)
+    if event is None:
+        return None
+    data = event.event_specific_data
+    cause = data.error if isinstance(data, JobFailureData) else None
+    while cause and cause.cause:
+        cause = cause.cause
+    return " ".join((cause.message if cause else event.message or "").split())
 
 
 def _summary(
