@@ -15,13 +15,15 @@ from sqlalchemy.exc import SQLAlchemyError
 import comagic_pipeline
 from comagic_pipeline.config import CONFIG_VARIABLE, Config, ConfigError
 from comagic_pipeline.failures import STATE_VARIABLE as STATE_VARIABLE
-from comagic_pipeline.resources import embedded_folder
-from comagic_pipeline.warehouse.embedded import EmbeddedServer
-from comagic_pipeline.warehouse.engine import WarehouseError, one_line, postgresql_url
+from comagic_pipeline.opening import open_embedded_server
+from comagic_pipeline.warehouse.engine import WarehouseError, one_line
+from comagic_pipeline.warehouse.session import postgresql_url
 
 STORAGE_VARIABLE = "COMAGIC_DAGSTER_URL"
 """The database of runs and events; without it the embedded server has one."""
 INSTANCE_DATABASE = "dagster"
+_SESSION = {"PGCLIENTENCODING": "UTF8", "PGDATESTYLE": "ISO", "PGTZ": "UTC"}
+"""What libpq sets for every session of Dagster, here and in children: its times have no zone and are taken for UTC."""
 PROJECT_FOLDER = Path(comagic_pipeline.__file__).parent.parent
 """The folder of dagster.yaml and workspace.yaml."""
 RUNS_PER_SOURCE = 4
@@ -37,7 +39,7 @@ def open_instance(config: Config) -> Iterator[DagsterInstance]:
     if url := os.environ.get(STORAGE_VARIABLE):
         yield from _open(config, url)
         return
-    with EmbeddedServer(embedded_folder(config)) as server:
+    with open_embedded_server(config) as server:
         # A lost event is no loss of data: the load ledger is in the warehouse, whose commits do wait for the disk.
         server.ensure_database(INSTANCE_DATABASE, synchronous_commit=False)
         try:
@@ -51,8 +53,12 @@ def _open(config: Config, url: str) -> Iterator[DagsterInstance]:
     try:
         # Dagster's storage works with psycopg2.
         storage = postgresql_url(url, STORAGE_VARIABLE, "psycopg2")
+        os.environ.update(_SESSION)
         # Connected here because Dagster would try for ten seconds and report each attempt.
         connection = create_engine(storage, poolclass=NullPool).connect()
+        if (encoding := connection.scalar(text("show server_encoding"))) != "UTF8":
+            connection.close()
+            raise WarehouseError(f"{STORAGE_VARIABLE}: the encoding of the database is {encoding}; UTF8 is needed")
     except WarehouseError as error:
         raise ConfigError(str(error)) from None
     except SQLAlchemyError as error:

@@ -20,6 +20,7 @@ from comagic_pipeline.api.errors import (
 from comagic_pipeline.config import ConfigError
 from comagic_pipeline.warehouse.engine import WarehouseError
 from comagic_pipeline.warehouse.report_tables import StructureChangedError
+from comagic_pipeline.warehouse.retention import MonthsLeftError
 
 _AGAIN = "then load the days again"
 _BY_ITSELF = "Nothing at first: it is tried again by itself while `up` runs."
@@ -43,6 +44,7 @@ _BY_CLASS: Mapping[type[BaseException], str] = {
     PermanentError: f"Correct what the message names; {_AGAIN}.",
     ConfigError: f"Correct the configuration, or set the variable, and start the services again; {_AGAIN}.",
     StructureChangedError: f"Take the change of the report back, or load it anew with --rebuild; {_AGAIN}.",
+    MonthsLeftError: "Do what the message says; the next run of retention deletes what was left.",
     WarehouseError: f"See that the database runs and can be reached. {_BY_ITSELF}",
     SQLAlchemyError: f"See that the database runs and has room. {_BY_ITSELF}",
 }

@@ -4,6 +4,7 @@ Without Dagster, which takes its time to import: a look at the warehouse does no
 """
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,15 @@ _log = logging.getLogger(__name__)
 
 WAREHOUSE_DATABASE = "comagic"
 """The database of the embedded server that is the warehouse."""
+_FOR_OTHER_SERVERS = (
+    "PGHOSTADDR",
+    "PGOPTIONS",
+    "PGSERVICE",
+    "PGCHANNELBINDING",
+    "PGREQUIREAUTH",
+    "PGTARGETSESSIONATTRS",
+)
+"""Variables of libpq with which it would look for the embedded server elsewhere, or refuse it."""
 
 
 @contextmanager
@@ -39,10 +49,19 @@ def connect_warehouse(config: Config) -> Iterator[Warehouse]:
         with Warehouse(config.warehouse.url.resolve("warehouse.url"), schemas) as warehouse:
             yield warehouse
         return
-    with EmbeddedServer(embedded_folder(config)) as server:
+    with open_embedded_server(config) as server:
         server.ensure_database(WAREHOUSE_DATABASE)
         with Warehouse(server.url(WAREHOUSE_DATABASE), schemas) as warehouse:
             yield warehouse
+
+
+@contextmanager
+def open_embedded_server(config: Config) -> Iterator[EmbeddedServer]:
+    """The project's own server; what the environment says of connections to other servers is forgotten."""
+    for name in _FOR_OTHER_SERVERS:
+        os.environ.pop(name, None)
+    with EmbeddedServer(embedded_folder(config)) as server:
+        yield server
 
 
 def _upgrade(warehouse: Warehouse) -> None:

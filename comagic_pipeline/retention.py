@@ -4,11 +4,14 @@ Which rows are old, and how they go, is in `warehouse.retention`; here is what D
 """
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import nullcontext
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
 
 from dagster import Config as RunConfig
-from dagster import JobDefinition, MetadataValue, OpExecutionContext, job, op
+from dagster import Failure, JobDefinition, MetadataValue, OpExecutionContext, job, op
 from pydantic import Field
 
 from comagic_pipeline.api.quota import utc_now
@@ -21,12 +24,14 @@ from comagic_pipeline.shown_days import forget_days_before
 from comagic_pipeline.tables import REPORTS, STAR
 from comagic_pipeline.warehouse.changes import Changes
 from comagic_pipeline.warehouse.engine import Warehouse
-from comagic_pipeline.warehouse.retention import count_outdated, delete_outdated
+from comagic_pipeline.warehouse.retention import MonthsLeftError, count_outdated, delete_outdated
 
 TABLE = "retention"
 """What the journal calls it."""
 ROWS = "rows_by_table"
 """Metadata of a run: the rows of each table that were deleted, or would be."""
+LEFT = "left"
+"""Metadata of a run: a sentence for each month that has to stay, because something of other people depends on it."""
 
 
 class RetentionRun(RunConfig):
@@ -50,23 +55,21 @@ def retention_job(source: Source) -> JobDefinition:
 
     @op(name=retention_op_name(source))
     def delete_old_days(context: OpExecutionContext, config: RetentionRun, warehouse: WarehouseResource) -> None:
-        started, rows, opened = time.monotonic(), Counter[str](), warehouse.get()
-        # What is only counted leaves no line.
-        with nullcontext(Entry()) if config.dry_run else journaled(context, opened, source, TABLE) as entry:
-            try:
-                dropped = _retain(context, source, opened, rows, is_dry=config.dry_run)
-            finally:
-                # Months that were deleted stay so: the next run goes on.
-                entry.changes = Changes(deleted=rows.total())
-        context.add_output_metadata(
-            {
-                "dry_run": config.dry_run,
-                "rows": rows.total(),
-                "dropped_partitions": dropped,
-                "seconds": round(time.monotonic() - started, 3),
-                ROWS: MetadataValue.json(dict(rows)),
-            }
-        )
+        started, opened, summary = time.monotonic(), warehouse.get(), _Summary()
+        try:
+            # What is only counted leaves no line.
+            with nullcontext(Entry()) if config.dry_run else journaled(context, opened, source, TABLE) as entry:
+                try:
+                    _retain(context, source, opened, summary, is_dry=config.dry_run)
+                finally:
+                    # Months that were deleted stay so: the next run goes on.
+                    entry.changes = Changes(deleted=summary.rows.total())
+                    entry.metadata = summary.metadata(time.monotonic() - started, is_dry=config.dry_run)
+                if summary.left:
+                    raise MonthsLeftError(summary.left)
+        except MonthsLeftError as error:
+            raise Failure(str(error), metadata=entry.metadata, allow_retries=False) from None
+        context.add_output_metadata(entry.metadata)
 
     @job(
         name=retention_job_name(source),
@@ -79,27 +82,53 @@ def retention_job(source: Source) -> JobDefinition:
     return retain
 
 
+@dataclass
+class _Summary:
+    """What was done: rows by table, the number of dropped partitions, a sentence for each month that had to stay."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    dropped: int = 0
+    left: list[str] = field(default_factory=list)
+
+    def metadata(self, seconds: float, *, is_dry: bool) -> dict[str, Any]:
+        """For the UI and the command."""
+        return {
+            "dry_run": is_dry,
+            "rows": self.rows.total(),
+            "dropped_partitions": self.dropped,
+            "seconds": round(seconds, 3),
+            ROWS: MetadataValue.json(dict(self.rows)),
+            LEFT: MetadataValue.json(list(self.left)),
+        }
+
+
 def _retain(
-    context: OpExecutionContext, source: Source, warehouse: Warehouse, rows: Counter[str], *, is_dry: bool
-) -> int:
-    """Delete or count, layer by layer; adds the rows up by table and gives the number of dropped partitions."""
-    dropped, now = 0, today(source, utc_now())
+    context: OpExecutionContext, source: Source, warehouse: Warehouse, summary: _Summary, *, is_dry: bool
+) -> None:
+    """Delete or count, layer by layer, and fill in the summary."""
+    now = today(source, utc_now())
     work = count_outdated if is_dry else delete_outdated
     for layer in source.retention.layers:
         horizon = source.horizon(layer, now)
         assert horizon is not None  # noqa: S101 - the job is there where days are kept
+        kept: dict[str, list[tuple[date, date]]] = defaultdict(list)
         for month in work(warehouse, source.account_id, layer, horizon):
-            rows.update(month.rows)
-            dropped += len(month.dropped)
+            summary.rows.update(month.rows)
+            summary.dropped += len(month.dropped)
+            period = f"{month.period[0]} to {month.period[1]}"
+            if month.obstacles:
+                for name in month.names:
+                    kept[name].append(month.period)
+                summary.left.append(f"{period} of {', '.join(month.names)} stay: {'; '.join(month.obstacles)}.")
+                context.log.warning(summary.left[-1])
+                continue
             done = "would go" if is_dry else "are gone"
             went = f", as partitions: {', '.join(month.dropped)}" if month.dropped else ""
-            period = f"{month.period[0]} to {month.period[1]}"
             context.log.info(f"{layer}, {period}: {month.total} rows of {', '.join(month.rows)} {done}{went}")
         if not is_dry:
             # Also when no row went: a run that was killed had not come here.
             for name in _assets(source, layer):
-                forget_days_before(context.instance, asset_key(source, name), horizon)
-    return dropped
+                forget_days_before(context.instance, asset_key(source, name), horizon, kept[name])
 
 
 def _assets(source: Source, layer: str) -> list[str]:

@@ -79,6 +79,16 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"This is a mistake of comagic_pipeline: please report it with the traceback\.",
          "Это ошибка comagic_pipeline: сообщите о ней и приложите журнал ошибок."),
         (r"\(traceback in (.+)\)", r"(подробности в \1)"),
+        (r"Do what the message says; the next run of retention deletes what was left\.",
+         "Сделайте то, что сказано в сообщении; следующий запуск очистки удалит оставшееся."),
+        (r"(\S+) to (\S+) of (\S+) stay:", r"\3 с \1 по \2 осталось:"),
+        (r"(\S+) is needed by (.+?): drop that, or make it of (\S+)",
+         r"\1 нужна для \2: удалите это или стройте из \3"),
+        (r"rows of (\S+) refer to rows of (\S+) \(foreign key (\S+)\): delete those rows, or drop the foreign key",
+         r"на строки \2 ссылаются строки \1 (внешний ключ \3): удалите их или внешний ключ"),
+        (r"(\S+) is detached from (\S+): attach it, rename it or drop it",
+         r"\1 отсоединена от \2: присоедините, переименуйте или удалите её"),
+        (r"the server refuses it \((.+?)\): correct that", r"сервер отказал (\1): исправьте причину"),
         (r"; then load the days again\.", "; затем загрузите дни снова."),
     )
 )  # fmt: skip

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import partial
+from typing import Any
 
 from dagster import AssetCheckExecutionContext, AssetExecutionContext, Failure, OpExecutionContext
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -56,6 +57,8 @@ class Entry:
     """Why the account cannot be asked at all: no component, no right. Nothing was written."""
     next_step: str | None = None
     """What a person does about that."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """What a failure shows of what was done before it."""
 
 
 @contextmanager
@@ -104,7 +107,7 @@ def journaled(
         # When it is the warehouse that failed, the journal is out of reach too.
         with suppress(WarehouseError, SQLAlchemyError):
             record("failed", message, error)
-        metadata = {NEXT_STEP: entry.next_step} if entry.next_step else {}
+        metadata = entry.metadata | ({NEXT_STEP: entry.next_step} if entry.next_step else {})
         if isinstance(error, DayPointsSpentError):
             metadata[POINTS_SPENT_UNTIL] = error.until.isoformat()
         # The database's own words may show a row, which is personal data: no log gets them.

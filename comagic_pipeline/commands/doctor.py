@@ -16,6 +16,7 @@ from comagic_pipeline.partitions import today
 from comagic_pipeline.resources import api_url, open_client, open_warehouse
 from comagic_pipeline.warehouse.embedded import EmbeddedServerError
 from comagic_pipeline.warehouse.engine import WarehouseError, one_line
+from comagic_pipeline.warehouse.requirements import missing_requirements
 
 _ATTEMPTS = 2  # who waits at a terminal hears within seconds that nobody answers
 
@@ -37,8 +38,9 @@ def examine(config: Config, report: Callable[[Finding], None]) -> bool:
     report_all = [Finding("config", True, f"{config.path}: {len(config.sources)} source(s)")]
     report(report_all[0])
     for check in (_warehouse, _instance):
-        report_all.append(check(config))
-        report(report_all[-1])
+        for finding in check(config):
+            report_all.append(finding)
+            report(finding)
     for source in config.sources:
         for finding in _source(config, source):
             report_all.append(finding)
@@ -60,22 +62,23 @@ def tell(config: Config) -> Iterator[Finding]:
         yield Finding("alerts", is_taken, f"{address} {said}")
 
 
-def _warehouse(config: Config) -> Finding:
+def _warehouse(config: Config) -> Iterator[Finding]:
     try:
         with open_warehouse(config) as warehouse:
             kind = "embedded " if config.warehouse.url is None else ""
-            text = f"{kind}PostgreSQL {warehouse.check()}, all migrations applied"
-            return Finding("warehouse", True, text)
+            yield Finding("warehouse", True, f"{kind}{warehouse.check()}, all migrations applied")
+            for problem in missing_requirements(warehouse):
+                yield Finding("warehouse", False, problem)
     except (ConfigError, WarehouseError, EmbeddedServerError) as error:
-        return Finding("warehouse", False, one_line(error))
+        yield Finding("warehouse", False, one_line(error))
 
 
-def _instance(config: Config) -> Finding:
+def _instance(config: Config) -> Iterator[Finding]:
     try:
         with open_instance(config) as instance:
-            return Finding("instance", True, f"storage is reachable, {instance.get_runs_count()} runs so far")
+            yield Finding("instance", True, f"storage is reachable, {instance.get_runs_count()} runs so far")
     except (ConfigError, EmbeddedServerError) as error:
-        return Finding("instance", False, one_line(error))
+        yield Finding("instance", False, one_line(error))
 
 
 def _source(config: Config, source: Source) -> list[Finding]:

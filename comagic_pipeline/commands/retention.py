@@ -1,7 +1,9 @@
 """`retention`: the source's job that deletes old days, in this process, recorded in the instance."""
 
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
+from dagster import ExecuteInProcessResult
 from rich.console import Console
 from rich.table import Table
 
@@ -12,18 +14,22 @@ from comagic_pipeline.failures import failure_message
 from comagic_pipeline.instance import open_instance
 from comagic_pipeline.recovery import recover
 from comagic_pipeline.resources import open_warehouse
-from comagic_pipeline.retention import ROWS, retention_job_name, retention_op_name
+from comagic_pipeline.retention import LEFT, ROWS, retention_job_name, retention_op_name
 
 
 @dataclass
 class Summary:
-    """How it ended; `tables` are the rows of each that were deleted, in a dry run those that would be."""
+    """How it ended; `tables` are the rows of each that were deleted, in a dry run those that would be.
+
+    `left` says of each month that has to stay what depends on it and what to do.
+    """
 
     source: str
     dry_run: bool
     run_id: str
     error: str | None = None
     tables: dict[str, int] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
     dropped_partitions: int = 0
     seconds: float = 0.0
 
@@ -56,14 +62,23 @@ def retain(config: Config, source: Source, *, is_dry: bool) -> Summary:
         )
     summary = Summary(source.name, is_dry, result.run_id)
     summary.error = failure_message(result)
-    if not result.success:
-        return summary
-    (output,) = (event.step_output_data for event in result.all_events if event.is_successful_output)
-    values = {name: value.value for name, value in output.metadata.items()}
-    summary.tables = {str(name): int(rows) for name, rows in dict(values[ROWS]).items()}  # type: ignore[arg-type]
-    summary.dropped_partitions = int(values["dropped_partitions"])  # type: ignore[arg-type]
-    summary.seconds = float(values["seconds"])  # type: ignore[arg-type]
+    values = _metadata(result)
+    if ROWS in values:
+        summary.tables = {str(name): int(rows) for name, rows in dict(values[ROWS]).items()}
+        summary.left = list(values[LEFT])
+        summary.dropped_partitions = int(values["dropped_partitions"])
+        summary.seconds = float(values["seconds"])
     return summary
+
+
+def _metadata(result: ExecuteInProcessResult) -> dict[str, Any]:
+    """What the only step tells, of its success or its failure."""
+    for event in result.all_events:
+        if event.is_successful_output:
+            return {name: value.value for name, value in event.step_output_data.metadata.items()}
+        if event.is_step_failure and (failure := event.step_failure_data.user_failure_data):
+            return {name: value.value for name, value in failure.metadata.items()}
+    return {}
 
 
 def show(summary: Summary, console: Console) -> None:

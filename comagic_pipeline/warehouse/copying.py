@@ -1,7 +1,7 @@
 """COPY: rows into a table of the warehouse, in binary as they come, within the connection's transaction."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import psycopg
@@ -10,7 +10,7 @@ from psycopg.pq import Format
 from sqlalchemy import Connection
 
 from comagic_pipeline.catalog import ColumnType
-from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
+from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, driver_connection, one_line
 
 COPY_TYPES = {
     ColumnType.INTEGER: "int8",
@@ -39,7 +39,7 @@ def copy_rows(
     quote = connection.dialect.identifier_preparer.quote_identifier
     # By name: in the database a column that was added later stands last.
     target = f"{table} ({', '.join(map(quote, columns))})"
-    driver = cast(psycopg.Connection[Any], connection.connection.driver_connection)
+    driver = driver_connection(connection)
     try:
         with driver.cursor() as cursor:
             cursor.adapters.register_dumper(msgspec.Raw, _RawJsonDumper)

@@ -1,5 +1,7 @@
 """The connection to the warehouse's database and the names of its schemas. What is stored there is elsewhere.
 
+What a session needs is in `session`.
+
 Tables are declared under the placeholder schemas "raw", "star" and "ops"; connections from here translate them to the
 configured names.
 """
@@ -7,19 +9,16 @@ configured names.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import psycopg
-from sqlalchemy import URL, ColumnElement, Connection, create_engine, func, make_url, select, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy import ColumnElement, Connection, create_engine, event, func, select, text
+from sqlalchemy.exc import DBAPIError
 
-OLDEST_SERVER = 14
-"""The oldest major version of PostgreSQL that the SQL here is written for."""
-_CONNECT_TIMEOUT = 10  # seconds
+from comagic_pipeline.warehouse.errors import WarehouseError as WarehouseError
+from comagic_pipeline.warehouse.session import is_pooled, open_session, postgresql_url
+
 _SECRET_OPTIONS = ("password", "sslpassword")
-
-
-class WarehouseError(Exception):
-    """The warehouse cannot be used: one line that names the place and the mend."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,11 @@ class Warehouse:
         """Raises WarehouseError when `url` is no PostgreSQL URL."""
         self.schemas = schemas or Schemas()
         self.url = postgresql_url(url, "warehouse.url")
-        self._engine = create_engine(
-            self.url,
-            pool_pre_ping=True,
-            # Values of a statement may be personal data: they stay out of errors and logs.
-            hide_parameters=True,
-            connect_args={"connect_timeout": _CONNECT_TIMEOUT, "application_name": "comagic_pipeline"},
-        ).execution_options(schema_translate_map=asdict(self.schemas))
+        # Values of a statement may be personal data: they stay out of errors and logs.
+        engine = create_engine(self.url, pool_pre_ping=True, hide_parameters=True)
+        self._has_connected = False
+        event.listen(engine, "do_connect", self._open_session)
+        self._engine = engine.execution_options(schema_translate_map=asdict(self.schemas))
 
     def __enter__(self) -> "Warehouse":
         return self
@@ -65,11 +62,13 @@ class Warehouse:
     def connect(self) -> Iterator[Connection]:
         """A connection whose transactions the caller ends; what is not committed is rolled back.
 
-        Raises WarehouseError when the server cannot be reached.
+        Raises WarehouseError when the server cannot be reached, or the database cannot be used.
         """
         try:
             connection = self._engine.connect()
-        except DBAPIError as error:
+        except WarehouseError as error:
+            raise WarehouseError(f"cannot use the warehouse at {self.address}: {error}") from None
+        except (DBAPIError, UnicodeError) as error:  # a host name may be none
             raise WarehouseError(
                 f"cannot reach the warehouse at {self.address}: {one_line(error)}; check warehouse.url"
             ) from None
@@ -105,12 +104,27 @@ class Warehouse:
         return f"{quote(asdict(self.schemas)[schema])}.{quote(name)}"
 
     def check(self) -> str:
-        """The server's version; raises WarehouseError when it cannot be used."""
+        """The server's version and what stands before it; raises WarehouseError when nothing can be written there."""
         with self.connect() as connection:
-            version = str(connection.scalar(text("show server_version")))
-            if connection.dialect.server_version_info < (OLDEST_SERVER,):  # type: ignore[operator]
-                raise WarehouseError(f"{self.address} is PostgreSQL {version}; {OLDEST_SERVER} or newer is needed")
-            return version
+            version, is_standby = connection.execute(text("select version(), pg_is_in_recovery()")).one()
+            if is_standby:
+                raise WarehouseError(
+                    f"{self.address} is a standby server, which cannot be written to: name the primary server in "
+                    "warehouse.url"
+                )
+            pooled = ", through a pooler that keeps sessions" if is_pooled(driver_connection(connection)) else ""
+            return f"{' '.join(version.split()[:2])}, UTF8{pooled}"
+
+    def _open_session(self, _dialect: Any, _record: Any, _positional: Any, options: dict[str, Any]) -> Any:
+        """Called by SQLAlchemy for each connection of its pool."""
+        connection = open_session(options, is_pooler_known=self._has_connected)
+        self._has_connected = True
+        return connection
+
+
+def driver_connection(connection: Connection) -> psycopg.Connection[Any]:
+    """The driver's own connection."""
+    return cast(psycopg.Connection[Any], connection.connection.driver_connection)
 
 
 def _key(name: str) -> ColumnElement[int]:
@@ -122,17 +136,3 @@ def one_line(error: Exception) -> str:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
     primary = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
     return " ".join((primary or str(cause)).split())
-
-
-def postgresql_url(text: str, place: str, driver: str = "psycopg") -> URL:
-    """The URL of a PostgreSQL database for a driver; raises WarehouseError, which names `place`, when it is none."""
-    try:
-        url = make_url(text.replace("postgres://", "postgresql://", 1) if text.startswith("postgres://") else text)
-    except (ArgumentError, ValueError):
-        raise WarehouseError(f"{place} is no URL; write postgresql://user:password@host:5432/database") from None
-    if url.get_backend_name() != "postgresql":
-        raise WarehouseError(f"{place} names {url.get_backend_name()}; only postgresql is supported")
-    if "@" in (url.host or ""):
-        # Else the rest of the password would be taken, and shown, as the host.
-        raise WarehouseError(f"{place}: write an @ in the password as %40")
-    return url.set(drivername=f"postgresql+{driver}")

@@ -34,6 +34,7 @@ from comagic_pipeline.catalog import ColumnType
 from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.engine import WarehouseError
 from comagic_pipeline.warehouse.raw import SQL_TYPES
+from comagic_pipeline.warehouse.replica_identity import identify_rows
 from comagic_pipeline.warehouse.star.replace_view import drop_views_of, lock_definitions
 from comagic_pipeline.warehouse.targets.json_reports import comagic_reports
 
@@ -166,6 +167,7 @@ def prepare(connection: Connection, home: ReportHome) -> Prepared:
             raise StructureChangedError(f"custom report {home.name!r}: a column changes its type, but {problem}")
     for table in changes.new_tables:
         table.create(connection)
+        identify_rows(connection, [schema], table.name)
     for statement in changes.statements:
         connection.execute(statement)
     values = {

@@ -12,25 +12,20 @@ from typing import Any, Literal, Protocol
 
 import psycopg
 from dateutil.relativedelta import relativedelta
-from sqlalchemy import Connection, Table, TextClause, column, delete, func, select, table, text
+from sqlalchemy import Connection, delete, func, select, text
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from comagic_pipeline.tables import REPORTS
 from comagic_pipeline.warehouse import ops
-from comagic_pipeline.warehouse.engine import Warehouse
-from comagic_pipeline.warehouse.months import Partition, drop_partition, stored_partitions
-from comagic_pipeline.warehouse.star.build import lock_star
-from comagic_pipeline.warehouse.star.kind import Kind
-from comagic_pipeline.warehouse.star.merge import delete_owned
+from comagic_pipeline.warehouse.dependents import dependents, foreign_keys, joined
+from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
+from comagic_pipeline.warehouse.months import Partition, detached_partitions, drop_partition, stored_partitions
+from comagic_pipeline.warehouse.retention_star import Facts, Period
 from comagic_pipeline.warehouse.star.tables import KINDS
-from comagic_pipeline.warehouse.star.template import fill, names_of_kind, names_of_schemas
 from comagic_pipeline.warehouse.targets.json_reports import comagic_reports
 
 Layer = Literal["raw", "star", "custom_reports"]
-Period = tuple[date, date]
-"""Days in a row, by the first and the last of them."""
-
 _LOCK_SECONDS = 5
 """How long the drop of a partition waits for those who read the table: meanwhile others wait behind it."""
 _DAY = timedelta(days=1)
@@ -40,7 +35,8 @@ _DAY = timedelta(days=1)
 class Outdated:
     """Rows of a month of what is deleted together, by table: those that there are, or those that were deleted.
 
-    `dropped` are the partitions that went as a whole.
+    `dropped` are the partitions that went as a whole; `names` are the assets. `obstacles` say in a sentence each what
+    of other people depends on the month: then all of it stays.
     """
 
     layer: Layer
@@ -48,6 +44,8 @@ class Outdated:
     rows: dict[str, int]
     dropped: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    names: Collection[str] = ()
+    obstacles: Sequence[str] = ()
 
     @property
     def total(self) -> int:
@@ -55,8 +53,22 @@ class Outdated:
         return sum(self.rows.values())
 
 
+class MonthsLeftError(WarehouseError):
+    """Months that had to stay because something of other people depends on them; everything else is deleted."""
+
+    def __init__(self, left: Sequence[str]) -> None:
+        super().__init__(" ".join(left))
+
+
 class _Part(Protocol):
     """What is deleted together: tables, by the names that the books have for it."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names."""
+
+    def obstacles(self, connection: Connection, period: Period) -> list[str]:
+        """What of other people depends on these days, so that they cannot be deleted: a sentence each."""
 
     def months(self, connection: Connection, horizon: date) -> set[date]:
         """The first days of the months that may have something older than the horizon."""
@@ -73,18 +85,33 @@ def count_outdated(warehouse: Warehouse, account_id: int, layer: Layer, horizon:
     for part, period in _work(warehouse, account_id, layer, horizon):
         started = time.monotonic()
         with warehouse.begin() as connection:
-            rows = part.count(connection, period)
-        yield Outdated(layer, period, rows, seconds=time.monotonic() - started)
+            obstacles = part.obstacles(connection, period)
+            rows = {} if obstacles else part.count(connection, period)
+        seconds = time.monotonic() - started
+        yield Outdated(layer, period, rows, seconds=seconds, names=part.names, obstacles=obstacles)
 
 
 def delete_outdated(warehouse: Warehouse, account_id: int, layer: Layer, horizon: date) -> Iterator[Outdated]:
-    """Delete what is older than the horizon, oldest months first; what was given is committed."""
+    """Delete what is older than the horizon, oldest months first; what was given is committed.
+
+    A month that something of other people depends on stays as it is, and so does one whose deletion the server refuses.
+    """
     for part, period in _work(warehouse, account_id, layer, horizon):
         started = time.monotonic()
+        rows: dict[str, int] = {}
+        dropped: list[str] = []
         with warehouse.begin() as connection:
-            rows, dropped = part.delete(connection, period)
-            _note(connection, account_id, layer, period[1] + _DAY)
-        yield Outdated(layer, period, rows, dropped, time.monotonic() - started)
+            obstacles = part.obstacles(connection, period)
+        if not obstacles:
+            try:
+                with warehouse.begin() as connection:
+                    rows, dropped = part.delete(connection, period)
+                    _note(connection, account_id, layer, period[1] + _DAY)
+            except DBAPIError as error:
+                if isinstance(error, OperationalError) or error.connection_invalidated:
+                    raise  # the server, not the month
+                obstacles = [f"the server refuses it ({one_line(error)}): correct that"]
+        yield Outdated(layer, period, rows, dropped, time.monotonic() - started, part.names, obstacles)
 
 
 def retained_from(connection: Connection, account_id: int, layer: Layer) -> date | None:
@@ -107,7 +134,7 @@ def _work(warehouse: Warehouse, account_id: int, layer: Layer, horizon: date) ->
 
 def _parts(connection: Connection, warehouse: Warehouse, account_id: int, layer: Layer) -> Iterator[_Part]:
     if layer == "star":
-        yield from (_Facts(warehouse, account_id, kind) for kind in KINDS)
+        yield from (Facts(warehouse, account_id, kind) for kind in KINDS)
         return
     if layer == "raw":
         for report in REPORTS:
@@ -151,12 +178,51 @@ class _Report:
             if part.first_day < horizon
             and self._holds(connection, table_name, (part.first_day, min(part.last_day, horizon - _DAY)))
         }
+        for table_name in self.tables:
+            detached = detached_partitions(connection, self._schema, table_name)
+            found |= {part.first_day for part in detached if part.first_day < horizon}
         for book, name in ((ops.loaded_days, "day"), (ops.waiting_days, "day"), (ops.rejected_rows, "event_date")):
             month = func.date_trunc("month", book.c[name])
             mine = (book.c.account_id == self.account_id) & book.c.table_name.in_(self.names)
             days = connection.scalars(select(month).where(mine, book.c[name] < horizon).distinct())
             found |= {day.date() for day in days}
         return found
+
+    def obstacles(self, connection: Connection, period: Period) -> list[str]:
+        """What hinders the drop of a month, or the deletion of its rows."""
+        return [
+            obstacle
+            for table_name in self._present(connection)
+            for obstacle in (
+                *self._detached(connection, table_name, period),
+                *(
+                    obstacle
+                    for part in self._old_partitions(connection, table_name, period)
+                    for obstacle in self._obstacles(connection, table_name, part, period)
+                ),
+            )
+        ]
+
+    def _detached(self, connection: Connection, table_name: str, period: Period) -> Iterator[str]:
+        for part in detached_partitions(connection, self._schema, table_name):
+            if part.first_day <= period[1] and part.last_day >= period[0]:
+                table, name = (self.warehouse.quote(self.schema, each) for each in (table_name, part.name))
+                yield f"{name} is detached from {table}: attach it, rename it or drop it"
+
+    def _obstacles(self, connection: Connection, table_name: str, part: Partition, period: Period) -> Iterator[str]:
+        table, name = (self.warehouse.quote(self.schema, each) for each in (table_name, part.name))
+        is_dropped = self._is_whole(part, period) and not self._holds_others(connection, name)
+        if is_dropped and (objects := dependents(connection, name)):
+            yield f"{name} is needed by {joined(objects)}: drop that, or make it of {table}"
+        for key in foreign_keys(connection, [table, name]):
+            old = f"select * from {name} where {self._mine} and {self._of}"  # noqa: S608 - quoted names
+            of_old = f"{key.table} as referencing join ({old}) as referenced on {key.join}"
+            statement = f"select exists (select from {of_old})"  # noqa: S608 - quoted names
+            if not key.cascades and connection.scalar(text(statement), self._values(self._days(part, period))):
+                yield (
+                    f"rows of {key.table} refer to rows of {name} (foreign key {key.name}): delete those rows, or drop "
+                    "the foreign key"
+                )
 
     def count(self, connection: Connection, period: Period) -> dict[str, int]:
         """Rows of days, both included."""
@@ -190,13 +256,10 @@ class _Report:
         return [name for name, value in names.items() if connection.scalar(text("select to_regclass(:name)"), value)]
 
     def _delete(self, connection: Connection, table_name: str, period: Period) -> tuple[int, list[str]]:
-        stored = stored_partitions(connection, self._schema, table_name)
-        parts = [part for part in stored if part.first_day <= period[1] and part.last_day >= period[0]]
+        parts = self._old_partitions(connection, table_name, period)
         rows, dropped = 0, []
         for part in parts:
-            if part.first_day < period[0] or part.last_day > period[1]:
-                continue  # only some of its days are old
-            if (gone := self._drop(connection, table_name, part)) is not None:
+            if self._is_whole(part, period) and (gone := self._drop(connection, table_name, part)) is not None:
                 rows += gone
                 dropped.append(part.name)
         left = [part for part in parts if part.name not in dropped]
@@ -205,9 +268,21 @@ class _Report:
             name = self.warehouse.quote(self.schema, part.name)
             connection.execute(text(f"lock table {name} in share row exclusive mode"))
             statement = f"delete from {name} where {self._mine} and {self._of}"  # noqa: S608 - quoted names
-            days = max(part.first_day, period[0]), min(part.last_day, period[1])
-            rows += connection.execute(text(statement), self._values(days)).rowcount
+            rows += connection.execute(text(statement), self._values(self._days(part, period))).rowcount
         return rows, dropped
+
+    def _old_partitions(self, connection: Connection, table_name: str, period: Period) -> list[Partition]:
+        stored = stored_partitions(connection, self._schema, table_name)
+        return [part for part in stored if part.first_day <= period[1] and part.last_day >= period[0]]
+
+    @staticmethod
+    def _is_whole(part: Partition, period: Period) -> bool:
+        """True when all days of a partition are old."""
+        return period[0] <= part.first_day and part.last_day <= period[1]
+
+    @staticmethod
+    def _days(part: Partition, period: Period) -> Period:
+        return max(part.first_day, period[0]), min(part.last_day, period[1])
 
     def _drop(self, connection: Connection, table_name: str, part: Partition) -> int | None:
         """Drop a partition; gives its rows, or None when it stays: for other rows in it, or for long readers."""
@@ -225,6 +300,10 @@ class _Report:
                 savepoint.rollback()
                 return None
             rows: int = connection.scalar(text(f"select count(*) from {name}")) or 0  # noqa: S608 - a quoted name
+            table = self.warehouse.quote(self.schema, table_name)
+            if foreign_keys(connection, [table, name]):
+                # What refers to a row goes or changes with it, as its key says; a detached row would be refused.
+                connection.execute(text(f"delete from {name}"))  # noqa: S608 - a quoted name
             drop_partition(connection, self._schema, table_name, part)
         except OperationalError as error:
             savepoint.rollback()
@@ -295,83 +374,6 @@ with recursive found (id) as (
 select id from found where id is not null
 """
 """The numbers of the reports in a partition, each found by the index."""
-
-
-@dataclass(frozen=True)
-class _Facts:
-    """A kind of the star: its facts, its dimension and its children. What kinds or accounts share stays."""
-
-    warehouse: Warehouse
-    account_id: int
-    kind: Kind
-
-    def months(self, connection: Connection, horizon: date) -> set[date]:
-        """The months of the account's facts, and of the days that wait to be built."""
-        days = connection.scalars(
-            self._filled(_MONTHS), {"account_id": self.account_id, "horizon": horizon, "facts": self.kind.facts.name}
-        )
-        return set(days)
-
-    def count(self, connection: Connection, period: Period) -> dict[str, int]:
-        """Rows of days, both included."""
-        self._find(connection, period)
-        owner = self.kind.owner
-        outdated = table("outdated", column(owner))
-        counted = {}
-        for target in self._tables:
-            mine = target.c.get(owner, target.c.id).in_(select(outdated))
-            counted[self._shown(target.name)] = connection.scalar(select(func.count()).where(mine)) or 0
-        return counted
-
-    def delete(self, connection: Connection, period: Period) -> tuple[dict[str, int], list[str]]:
-        """Delete the facts of days, both included, and what belongs to them alone."""
-        lock_star(connection, self.warehouse.schemas)
-        self._find(connection, period)
-        rows = {}
-        for target in self._tables:
-            deleted = connection.execute(delete_owned(target, "outdated", self.kind.owner))
-            rows[self._shown(target.name)] = deleted.rowcount
-        connection.execute(text("drop table outdated"))
-        for book, name in ((ops.waiting_days, self.kind.facts.name), (ops.reconciliation, self.kind.report)):
-            mine = (book.c.account_id == self.account_id) & (book.c.table_name == name) & book.c.day.between(*period)
-            if book is ops.reconciliation:
-                mine &= book.c.layer == "star"
-            connection.execute(delete(book).where(mine))
-        return rows, []
-
-    @property
-    def _tables(self) -> Sequence[Table]:
-        return (*self.kind.children, self.kind.facts, self.kind.dimension)
-
-    def _find(self, connection: Connection, period: Period) -> None:
-        values = {"account_id": self.account_id, "first_day": period[0], "last_day": period[1]}
-        connection.execute(self._filled(_FIND), values)
-        connection.execute(text("analyze outdated"))
-
-    def _filled(self, statement: str) -> TextClause:
-        return text(fill(statement, names_of_schemas(self.warehouse.schemas) | names_of_kind(self.kind)))
-
-    def _shown(self, table_name: str) -> str:
-        return f"{self.warehouse.schemas.star}.{table_name}"
-
-
-_MONTHS = """
-select distinct cast(date_trunc('month', date.simple_date) as date)
-  from {star}.{facts} as fact
-  join {star}.general_dates as date on date.id = fact.dates_id
- where fact.account_id = :account_id and date.simple_date < :horizon
-union
-select distinct cast(date_trunc('month', day) as date)
-  from {ops}.waiting_days
- where account_id = :account_id and table_name = :facts and day < :horizon
-"""
-_FIND = """
-create temporary table outdated on commit drop as
-select fact.{owner}
-  from {star}.general_dates as date
-  join {star}.{facts} as fact on fact.dates_id = date.id
- where date.simple_date between :first_day and :last_day and fact.account_id = :account_id
-"""
 
 
 def _note(connection: Connection, account_id: int, layer: Layer, first_day: date) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from comagic_pipeline.tables import DICTIONARIES, REPORTS
 from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.engine import Schemas, Warehouse, WarehouseError
 from comagic_pipeline.warehouse.migrations import is_current, upgrade
+from comagic_pipeline.warehouse.months import ensure_months
 from comagic_pipeline.warehouse.raw import raw_table
 from comagic_pipeline.warehouse.star import tables as star
 
@@ -163,3 +165,42 @@ def test_a_column_that_the_catalog_gained_is_added(database_url: str, schemas: S
         described = [column for column in contents(warehouse) if column[1:3] == (method.table, "visitor_city")]
         assert described[0][3] == "text"
         assert described[0][6] == method.column("visitor_city").description
+
+
+def test_rows_of_published_tables_can_be_deleted(warehouse: Warehouse) -> None:
+    """With a publication for all tables, reports without a unique key were never loaded again: no replica identity."""
+    with warehouse.begin() as connection:
+        ensure_months(connection, "comagic_raw", "campaign_daily_stat", date(2026, 1, 5), date(2026, 2, 1))
+        connection.execute(text("create table comagic.of_a_report (n int)"))
+        # As tables were before.
+        for table in ("campaign_daily_stat_2026_02", "campaign_daily_stat", "financial_call_legs_report"):
+            connection.execute(text(f"alter table comagic_raw.{table} replica identity default"))
+        connection.execute(text("create publication everything for all tables"))
+    assert upgrade(warehouse, METHODS) == []
+    with warehouse.begin() as connection:
+        ensure_months(connection, "comagic_raw", "financial_call_legs_report", date(2026, 1, 5), date(2026, 2, 1))
+        ensure_months(connection, "comagic_raw", "calls_report", date(2026, 1, 5), date(2026, 1, 5))
+        tables = connection.scalars(
+            text(
+                "select oid::regclass::text from pg_class where relkind = 'r' and relnamespace::regnamespace::text"
+                " in ('comagic_raw', 'comagic', 'comagic_ops')".replace("::", r"\:\:")
+            )
+        ).all()
+        assert {f"comagic_raw.campaign_daily_stat_2026_0{month}" for month in (1, 2)} < set(tables)
+        for table in tables:
+            connection.execute(text(f"delete from {table} where false"))
+
+
+def test_a_detached_month_is_named(warehouse: Warehouse) -> None:
+    """A day of a month that somebody detached ended with `no partition of relation found for row`."""
+    day = date(2026, 1, 5)
+    with warehouse.begin() as connection:
+        ensure_months(connection, "comagic_raw", "calls_report", day, day)
+        connection.execute(
+            text("alter table comagic_raw.calls_report detach partition comagic_raw.calls_report_2026_01")
+        )
+    with (
+        warehouse.begin() as connection,
+        pytest.raises(WarehouseError, match=r"2026_01. is there and is no partition .* attach it \(ALTER"),
+    ):
+        ensure_months(connection, "comagic_raw", "calls_report", day, day)

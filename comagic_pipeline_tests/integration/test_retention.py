@@ -22,7 +22,7 @@ from dagster import (
     RepositoryDefinition,
     build_schedule_context,
 )
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from comagic_pipeline import retention
 from comagic_pipeline.asked import RANGE_END, RANGE_START
@@ -385,3 +385,54 @@ def test_the_command(loaded: Loaded) -> None:
     assert (told[False]["dry_run"], told[True]["dry_run"]) == (True, False)
     result = CliRunner().invoke(cli, ["retention", "--source", "main"], catch_exceptions=False)
     assert "main: nothing is older than what is kept" in result.stdout
+
+
+def test_what_people_made_of_a_month_is_named_and_left(loaded: Loaded) -> None:
+    """A view on one month stopped the retention of all tables of the source, and the message did not name it."""
+    config = loaded.config(keep_days=40)
+    with loaded.warehouse.begin() as connection:
+        for statement in (
+            "create schema bi",
+            "create materialized view bi.january as select id from comagic_raw.calls_report_2026_01",
+            "create table bi.notes (call int references comagic.comagic_calls (id), note text)",
+            "insert into bi.notes select min(calls_id), 'call back' from comagic.comagic_calls_facts as fact"
+            " join comagic.general_dates as date on date.id = dates_id"
+            " where fact.account_id = 1 and simple_date < '2026-02-01'",
+            "alter table comagic_raw.goals_report detach partition comagic_raw.goals_report_2026_01",
+        ):
+            connection.execute(text(statement))
+    before = loaded.tables()
+    january = ("comagic_raw.calls_report", "comagic.comagic_calls_facts", "comagic.comagic_calls")
+    expected = (
+        '"comagic_raw"."calls_report_2026_01" is needed by materialized view bi.january: drop that',
+        "rows of bi.notes refer to rows of",
+        '"comagic_raw"."goals_report_2026_01" is detached from "comagic_raw"."goals_report"',
+    )
+    told = []
+    for is_dry in (True, False, False):
+        result = loaded.retain(config, is_dry=is_dry)
+        assert not result.success
+        (message,) = failures(result)
+        for sentence in expected:
+            assert sentence in message
+        told.append(message.removeprefix("main/retention: "))
+        if is_dry:
+            assert loaded.tables() == before
+    assert told[0] == told[1] == told[2]
+    after, left = loaded.tables(), expected_after(before, loaded.own_table)
+    for name in ("comagic.comagic_reports", "comagic.comagic_goals_facts", loaded.own_table):
+        assert same(after[name], left[name]), name
+    days = {row["id"]: row["simple_date"] for row in before["comagic.general_dates"]}
+    for name in january[:2]:
+        kept = {row.get("event_date") or days[row["dates_id"]] for row in after[name] if row["account_id"] == 1}
+        assert date(2026, 1, 31) in kept, name
+        assert not {day for day in kept if date(2026, 2, 1) <= day < HORIZON}, name
+    ledger = {row["day"] for row in after["comagic_ops.loaded_days"] if row["table_name"] == "calls_report"}
+    assert date(2026, 1, 31) in ledger
+    assert date(2026, 1, 31) in materialized(loaded.instance, "calls_report")
+    with loaded.warehouse.begin() as connection:
+        connection.execute(text("drop schema bi cascade"))
+        connection.execute(text("drop table comagic_raw.goals_report_2026_01"))
+    assert loaded.retain(config).success
+    for name in january:
+        assert same(loaded.tables()[name], left[name]), name

@@ -160,7 +160,7 @@ def test_another_prefix_replaces_the_views_and_leaves_those_of_others(warehouse:
     assert [name for name in found if name.startswith("ЮИС")] == ["ЮИС: 100% Заявки"]
     assert found["CM Чаты"] == ["mine"]
     assert len(warnings) == 2
-    assert '"ЮИС: 100% Заявки" was left as it is, for other views are made of it' in warnings[0]
+    assert '"ЮИС: 100% Заявки" was left as it is, because others are made of it (view ' in warnings[0]
     assert '"CM Чаты" is not the pipeline\'s and was left alone' in warnings[1]
 
 
@@ -200,7 +200,10 @@ def test_a_mart_that_a_person_builds_on_stays_and_is_told(warehouse: Warehouse) 
         connection.execute(text("comment on view comagic.mart_tag_changes is 'mart_tag_changes: old'"))
         connection.execute(text("create view public.mine as select old from comagic.mart_tag_changes"))
     (line,) = upgrade(warehouse, ())
-    assert line == '"comagic"."mart_tag_changes" was left as it is, for other views are made of it: drop those'
+    assert line == (
+        '"comagic"."mart_tag_changes" was left as it is, because others are made of it '
+        "(view public.mine depends on view comagic.mart_tag_changes): drop those"
+    )
     with warehouse.connect() as connection:
         assert connection.scalar(text("select old from public.mine")) == 1
 

@@ -34,6 +34,15 @@ def refusal(url: str) -> str:
         (f"postgresql+psycopg2://u:{SECRET}@127.0.0.1:1/db", "Connection refused"),
         (f"postgresql://u:{SECRET}@127.0.0.1:1/db?no_such_option=1", 'invalid connection option "no_such_option"'),
         (f"postgresql://u:{SECRET}@nobody.invalid/db", "cannot reach the warehouse at"),
+        (f"postgresql://u:{SECRET}@{'a' * 70}/db", "cannot reach the warehouse at"),
+        (
+            f"postgresql://u:{SECRET}@127.0.0.1:1/db?prepare_threshold=0",
+            'invalid connection option "prepare_threshold"',
+        ),
+        (f"postgresql://u:{SECRET}@127.0.0.1:1/db?autocommit=1", 'invalid connection option "autocommit"'),
+        (f"postgresql://u:{SECRET}@127.0.0.1:1/db?sslmode=a&sslmode=b", "the option sslmode is given 2 times"),
+        (f"postgresql://u:{SECRET}@/db?host=127.0.0.1&port=abc", "warehouse.url: Received non-integer port"),
+        (f"postgresql://u:{SECRET}@127.0.0.1:1/db?connect_timeout=abc", "bad value for connect_timeout"),
     ],
 )
 def test_a_wrong_url_is_told_in_one_line(url: str, expected: str) -> None:
@@ -48,10 +57,9 @@ def test_a_database_that_is_not_there_is_named(server: EmbeddedServer) -> None:
 
 def test_an_old_server_is_refused(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest version that the SQL is written for is checked, and named in the error."""
-    assert re.match(r"\d+", warehouse.check())
-    monkeypatch.setattr("comagic_pipeline.warehouse.engine.OLDEST_SERVER", 99)
-    with pytest.raises(WarehouseError, match=r"is PostgreSQL .*; 99 or newer is needed"):
-        warehouse.check()
+    assert re.fullmatch(r"PostgreSQL [\d.]+, UTF8", warehouse.check())
+    monkeypatch.setattr("comagic_pipeline.warehouse.session.OLDEST_SERVER", 99)
+    assert "this is PostgreSQL 18; 99 or newer is needed" in refusal(warehouse.url.render_as_string(False))
 
 
 def test_what_is_not_committed_is_rolled_back(warehouse: Warehouse) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.schema import CreateSchema
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
 from comagic_pipeline.warehouse.raw import create_missing
+from comagic_pipeline.warehouse.replica_identity import identify_rows
 from comagic_pipeline.warehouse.star.marts import create_marts
 from comagic_pipeline.warehouse.star.replace_view import lock_definitions
 
@@ -36,6 +37,7 @@ def upgrade(warehouse: Warehouse, methods: Iterable[Method]) -> list[str]:
                 connection.execute(CreateSchema(schema))
             command.upgrade(alembic_config(connection, warehouse), "head")
             create_missing(connection, methods)
+            identify_rows(connection, set(asdict(warehouse.schemas).values()))
             return create_marts(connection, warehouse.schemas)
     except CommandError as error:
         raise WarehouseError(f"{warehouse.address}: {error}; a newer version of the project made it") from error

@@ -10,6 +10,7 @@ import psycopg.errors
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from comagic_pipeline.warehouse.dependents import dependents, joined
 from comagic_pipeline.warehouse.star.template import quoted
 
 _OURS = re.compile(r"(general|comagic|mart)_\w+: ")
@@ -69,20 +70,21 @@ def drop_view(connection: Connection, view: str) -> str | None:
     except DBAPIError as error:
         if not isinstance(error.orig, psycopg.errors.DependentObjectsStillExist):
             raise
-        return f"{view} was left as it is, for other views are made of it: drop those"
+        others = joined((error.orig.diag.message_detail or "").splitlines())
+        return f"{view} was left as it is, because others are made of it ({others}): drop those"
     return None
 
 
 def drop_views_of(connection: Connection, table: str) -> str | None:
-    """Drop the views of ours that are made of a table, given by its quoted name: they are made anew after a change.
+    """Drop the views of ours that are made of a table, given by its quoted name: they are made again after a change.
 
-    Gives a line for people when views of others are made of it.
+    Gives a line for people when something of others is made of it or of a partition of it.
     """
     for made_of_it in connection.execute(_made_of, {"view": table}).all():
-        if not _OURS.match(made_of_it.comment or ""):
-            return f"{made_of_it.view} is made of {table}: drop it"
-        if left := drop_view(connection, made_of_it.view):
+        if _OURS.match(made_of_it.comment or "") and (left := drop_view(connection, made_of_it.view)):
             return left
+    if others := dependents(connection, table):
+        return f"{table} is needed by {joined(others)}: drop that"
     return None
 
 
