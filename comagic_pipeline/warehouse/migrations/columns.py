@@ -1,20 +1,29 @@
-"""Columns of the books, for revisions: Alembic's own statements do not translate the placeholders of schemas."""
+"""Columns for revisions: Alembic's own statements about columns do not translate the placeholders of schemas."""
 
 import sqlalchemy as sa
 from alembic import op
 
 
-def add_column(table: str, column: str, kind: str, comment: str) -> None:
-    """Add a column, of a type in SQL, to a table of the books."""
-    connection = op.get_bind()
-    schema = connection.get_execution_options()["schema_translate_map"]["ops"]
-    quote = connection.dialect.identifier_preparer.quote_identifier
-    op.execute(f"alter table {quote(schema)}.{table} add column {quote(column)} {kind}")
-    describe_column(table, column, comment)
+def schema_name(placeholder: str) -> str:
+    """Return the name of the schema that a placeholder (raw, star, ops) stands for in this warehouse, unquoted."""
+    name: str = op.get_bind().get_execution_options()["schema_translate_map"][placeholder]
+    return name
 
 
-def describe_column(table: str, column: str, comment: str) -> None:
-    """Say what a column of the books holds."""
+def real_schema(placeholder: str) -> str:
+    """Return the same name, quoted."""
+    return op.get_bind().dialect.identifier_preparer.quote_identifier(schema_name(placeholder))
+
+
+def add_column(table: str, column: str, kind: str, comment: str, schema: str = "ops") -> None:
+    """Add a column, of a type in SQL, to a table of a schema, given by its placeholder."""
+    quote = op.get_bind().dialect.identifier_preparer.quote_identifier
+    op.execute(f"alter table {real_schema(schema)}.{table} add column {quote(column)} {kind}")
+    describe_column(table, column, comment, schema)
+
+
+def describe_column(table: str, column: str, comment: str, schema: str = "ops") -> None:
+    """Set the comment of a column of a table of a schema, given by its placeholder."""
     described: sa.Column[str] = sa.Column(column, comment=comment)
-    sa.Table(table, sa.MetaData(schema="ops"), described)
+    sa.Table(table, sa.MetaData(schema=schema), described)
     op.execute(sa.schema.SetColumnComment(described))
