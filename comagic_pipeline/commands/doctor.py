@@ -181,9 +181,9 @@ def _doubled(name: str, asked: Sequence[int], users: Sequence[Mapping[str, int]]
 
 
 def _customer_users(client: Client, source: Source) -> list[dict[str, int]]:
-    """Ask for the agent's list of users: a point for each 10 000 of them. Where the config names users, rights may lack.
+    """Ask for the agent's list of users: a point for each 10 000 of them.
 
-    Raises ComagicError where it does not, and the list cannot be had.
+    Nobody needs the right to it where the config names users; raises ComagicError where it does not.
     """
     try:
         rows, _ = DictionaryReader(client, tables()["customer_users"], source.zone).read()

@@ -206,8 +206,7 @@ def test_freshness(built: Built) -> None:
         mine = [row for row in built.raw(chats) if row["account_id"] == MAIN.account_id]
         return sum(day_of(chats, row) == day and row["customer_user_id"] == customer for row in mine)
 
-    names = ("account_id", "customer_user_id", "kind", "last_loaded_day", "last_day_rows")
-    names += ("last_fact_time", "last_day_facts")
+    names = (*OWNER_COLUMNS, "kind", "last_loaded_day", "last_day_rows", "last_fact_time", "last_day_facts")
     expected = [
         (MAIN.account_id, customer, "chats", day, rows, last(chats, customer), facts(customer, day))
         for customer, day, rows in ((0, DAYS[1], 5), (30, DAYS[1], 6), (40, DAYS[0], 8), (50, DAYS[0], 0))
