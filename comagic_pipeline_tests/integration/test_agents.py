@@ -24,6 +24,7 @@ def list_rows(world: World, table: str) -> list[Row]:
     """What the API has in a dictionary, both halves of the statuses; a column that a row leaves out is empty."""
     rows = world.rows(f"get.{table}")
     rows += world.rows("get.statuses", is_deleted=True) if table == "statuses" else []
+    rows = world.rows("get.tags", is_include_rating=True) if table == "tags" else rows
     return [dict.fromkeys(name for other in rows for name in other) | row for row in rows]
 
 
