@@ -1,8 +1,8 @@
 """What the Data API offers, as data: methods, their columns, types, keys and time columns.
 
 `methods.json` and `protocol.json` are the written specification of the API; only `unlocked_by` is added. This module
-reads them into typed objects; request columns, decoding, warehouse tables, Dagster column schemas and docs derive from them.
-No HTTP, no SQL, no Dagster here.
+reads them into typed objects; request columns, decoding, warehouse tables, Dagster column schemas and docs derive from
+them. No HTTP, no SQL, no Dagster here.
 """
 
 import json

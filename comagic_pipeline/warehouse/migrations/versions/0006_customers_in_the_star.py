@@ -1,4 +1,4 @@
-"""The customers of an agent in the keys of the star
+"""The customers of an agent in the keys of the star, and ids of JSON reports by key
 
 Two customers whose calls or campaigns had equal ids shared a row. Rows of agents get their customer from raw, and their
 days are noted for a build of the star, which adds the rows that were missing and costs no points. Rows of other
@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from comagic_pipeline.warehouse.migrations.columns import add_column, real_schema, schema_name
+from comagic_pipeline.warehouse.migrations.columns import add_column, describe_column, real_schema, schema_name
 
 revision = "0006"
 down_revision = "0004"
@@ -22,6 +22,7 @@ branch_labels = None
 depends_on = None
 
 _CUSTOMER = "Customer of an agent, else 0"
+_ROW_KEY = "Hash of the row's key; empty until its day is loaded again"
 _LEGS = "A call leg''s own parameters; comagic_calls joins on account_id, customer_user_id and call_id"
 _KINDS = (
     # The kind, the column of its dimension with the API's id, and the column of raw that it comes from.
@@ -55,6 +56,11 @@ def upgrade() -> None:
         unique = f"add constraint {table}_key unique (account_id, customer_user_id, {key})"
         _run(f"alter table {{star}}.{table} drop constraint {table}_key, {unique}")
     _run(f"comment on table {{star}}.comagic_call_legs is '{_LEGS}'")
+    add_column("comagic_reports", "row_key", "uuid", _ROW_KEY, schema="star")
+    describe_column("comagic_reports", "id", "Surrogate key: that of a row's key, stable over reloads", schema="star")
+    _run("drop index {star}.comagic_reports_key")
+    key = "processor_id, simple_date, account_id, customer_user_id, row_key"
+    _run(f"create unique index comagic_reports_key on {{star}}.comagic_reports ({key})")
     add_column("reconciliation", "customer_user_id", "bigint not null default 0", _CUSTOMER)
 
 
