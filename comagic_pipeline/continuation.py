@@ -151,7 +151,8 @@ def _day_points(source: Source, warehouse: Warehouse, clock: Clock) -> Allowance
     known = known_points(warehouse, source_key(source), clock())
     if known.allowances["day"].remaining == 0 and known.told_at and clock() - known.told_at > _ASK_ANEW:
         with suppress(ComagicError), open_client(source, warehouse, attempts=1, insists=True, clock=clock) as client:
-            client.call("get.account")
+            # get.account needs a customer, who may refuse it.
+            client.call("get.customer_users" if source.is_agent else "get.account")
         known = known_points(warehouse, source_key(source), clock())
     return known.allowances["day"]
 

@@ -5,6 +5,7 @@ rows with the columns that are compared. Where as many rows were changed, number
 the days besides, another one each day, `full` reads all.
 
 Calls are compared by campaign, call source and tag, and day by day, in raw and in the star; other reports row by row.
+Customers of an agent are compared each for itself: their ids may be equal, and what one lacks another may have.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ import msgspec
 
 from comagic_pipeline.api.client import Client
 from comagic_pipeline.api.counts import count_rows
+from comagic_pipeline.api.errors import MethodUnavailableError
 from comagic_pipeline.api.periods import longest_windows
 from comagic_pipeline.api.reports import report_reader
 from comagic_pipeline.api.requests import PAGE_ROWS
@@ -83,6 +85,7 @@ class Reconciler:
         self._params = {account: self._filtered(params_of(account)) for account in accounts}
         self._has_star = method.table == CALLS and bool(facts_of(CALLS, source.chosen_tables))
         self.points = 0
+        self.warnings: list[str] = []
 
     def _filtered(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**params, "filter": self._filter.tree} if self._filter and self._filter.tree else params
@@ -91,26 +94,41 @@ class Reconciler:
         """Compare the loaded days of a period, both ends included; yields them as they are done.
 
         `turn` says which part `sampled` reads: give a number that grows by one each day. Raises what Client.call and
-        the readers raise; `points` holds those spent so far, whatever happens.
+        the readers raise; `points` holds those spent so far, whatever happens. Days of an agent come at the end, with
+        what differs of any customer who has the day; a customer whose account refuses the report is left out, with a
+        line in `warnings`.
         """
         with self._warehouse.connect() as connection:
             held = compared_days(connection, self._source.account_id, self._method.table, first_day, last_day)
-        by_day: dict[date, list[ComparedDay]] = {}
-        for each in held:
-            by_day.setdefault(each.day, []).append(each)
-        days = {day: of_day for day, of_day in by_day.items() if len(of_day) == len(self._accounts)}
+        of_all: Found = {}
+        for account in self._accounts:
+            days = {each.day: each for each in held if each.customer_user_id == account.customer_user_id}
+            try:
+                for found in self._compare(account, days, mode, turn):
+                    if not account.customer_user_id:
+                        yield found
+                    for day, differences in found.items():
+                        of_all.setdefault(day, []).extend(differences)
+            except MethodUnavailableError as error:
+                if not account.customer_user_id:
+                    raise
+                self.warnings.append(f"customer {account.customer_user_id}: {error}")
+        if any(account.customer_user_id for account in self._accounts):
+            yield of_all
+
+    def _compare(self, account: Account, days: Mapping[date, ComparedDay], mode: Mode, turn: int) -> Iterator[Found]:
+        """Compare the loaded days of one customer, or of an account that is no agent's."""
         if mode == "full" or not self._is_countable:
             to_read = set() if mode == "quick" else set(days)
         else:
             to_read = self._in_turn(days, turn) if mode == "sampled" else set()
             for begin, end in periods(sorted(days)):
                 for start, stop in longest_windows(self._method, begin, end):
-                    to_read |= self._different(days, start, stop)
-            equal = sorted(days.keys() - to_read)
-            yield self._star_differences(equal)
+                    to_read |= self._different(account, days, start, stop)
+            yield self._star_differences(account, sorted(days.keys() - to_read))
         for begin, end in periods(sorted(to_read)):
             for start, stop in longest_windows(self._method, begin, end) if self._is_countable else [(begin, end)]:
-                yield self._read(start, stop)
+                yield self._read(account, start, stop)
 
     @property
     def _is_countable(self) -> bool:
@@ -124,31 +142,30 @@ class Reconciler:
         begin = turn % _SAMPLES * length
         return set(ordered[begin : begin + length])
 
-    def _different(self, days: Mapping[date, Sequence[ComparedDay]], first_day: date, last_day: date) -> set[date]:
+    def _different(
+        self, account: Account, days: Mapping[date, ComparedDay], first_day: date, last_day: date
+    ) -> set[date]:
         """The days of a window whose numbers of rows differ; all of them where reading costs no more than to find out.
 
         A window whose number is right is taken to be equal.
         """
         window = _days_of(first_day, last_day)
-        known = [each for day in window for each in days[day]]
-        if any(each.answered is None for each in known):
+        known = [days[day].answered for day in window]
+        if None in known:
             return set(window)
-        total = 0
-        is_equal = True
-        for account in self._accounts:
-            of_account = sum(each.answered or 0 for each in known if each.customer_user_id == account.customer_user_id)
-            counted = count_rows(self._client, self._method, self._params[account], first_day, last_day)
-            self.points += 1
-            total += counted or of_account
-            is_equal &= counted is not None and self._is_count(of_account, counted, account, last_day)
-        if is_equal:
+        answered = sum(each or 0 for each in known)
+        counted = count_rows(self._client, self._method, self._params[account], first_day, last_day)
+        self.points += 1
+        if counted is not None and self._is_count(answered, counted, account, last_day):
             return set()
-        pages = sum(max(1, ceil(total / PAGE_ROWS / len(self._accounts))) for _ in self._accounts)
-        halving = 2 * ceil(log2(len(window))) * len(self._accounts) if len(window) > 1 else 0
+        pages = max(1, ceil((counted or answered) / PAGE_ROWS))
+        halving = 2 * ceil(log2(len(window)))
         if len(window) == 1 or pages <= halving:
             return set(window)
         middle = first_day + (last_day - first_day) // 2
-        return self._different(days, first_day, middle) | self._different(days, middle + _DAY, last_day)
+        return self._different(account, days, first_day, middle) | self._different(
+            account, days, middle + _DAY, last_day
+        )
 
     def _is_count(self, answered: int, counted: int, account: Account, last_day: date) -> bool:
         if counted == answered:
@@ -159,20 +176,20 @@ class Reconciler:
         with self._warehouse.connect() as connection:
             return counted + rows_in_last_second(connection, self._method, account, last_day) == answered
 
-    def _star_differences(self, days: Sequence[date]) -> Found:
+    def _star_differences(self, account: Account, days: Sequence[date]) -> Found:
         """What raw and star say otherwise of days whose raw rows are right: free of points."""
         if not self._has_star:
             return {day: [] for day in days}
         with self._warehouse.connect() as connection:
-            raw = raw_sums(connection, self._warehouse.schemas, self._source.account_id, days)
-            star = star_sums(connection, self._warehouse.schemas, self._source.account_id, days)
-        return {day: list(self._differences(day, "star", star[day], raw[day])) for day in days}
+            raw = raw_sums(connection, self._warehouse.schemas, account, days)
+            star = star_sums(connection, self._warehouse.schemas, account, days)
+        return {day: list(self._differences(account, day, "star", star[day], raw[day])) for day in days}
 
-    def _read(self, first_day: date, last_day: date) -> Found:
+    def _read(self, account: Account, first_day: date, last_day: date) -> Found:
         """Compare days by their rows."""
         if self._method.table == CALLS:
-            return self._read_calls(first_day, last_day)
-        return self._read_rows(first_day, last_day)
+            return self._read_calls(account, first_day, last_day)
+        return self._read_rows(account, first_day, last_day)
 
     def _steps(self, method: Method, account: Account, first_day: date, last_day: date) -> Iterator[Any]:
         zone, params = self._source.zone, self._params[account]
@@ -207,42 +224,39 @@ class Reconciler:
                     for day in _days_of(step.first_day, step.last_day):
                         yield day, waiting.pop(day, [])
 
-    def _read_calls(self, first_day: date, last_day: date) -> Found:
+    def _read_calls(self, account: Account, first_day: date, last_day: date) -> Found:
         method = self._method.narrowed({*_CALL_COLUMNS, *(self._filter.columns if self._filter else ())})
         days = _days_of(first_day, last_day)
-        of_account: dict[tuple[Account, date], CallSums] = {}
-        for account in self._accounts:
-            for day, calls in self._complete(method, account, first_day, last_day, _call):
-                of_account[account, day] = CallSums.empty()
-                for call in calls:
-                    _add_call(of_account[account, day], *call)
         api = {day: CallSums.empty() for day in days}
-        for (_, day), sums in of_account.items():
-            _add_sums(api[day], sums)
+        for day, calls in self._complete(method, account, first_day, last_day, _call):
+            api[day] = CallSums.empty()
+            for call in calls:
+                _add_call(api[day], *call)
         with self._warehouse.connect() as connection:
-            schemas, account_id = self._warehouse.schemas, self._source.account_id
-            layers = {"raw": raw_sums(connection, schemas, account_id, days)}
+            layers = {"raw": raw_sums(connection, self._warehouse.schemas, account, days)}
             if self._has_star:
-                layers["star"] = star_sums(connection, schemas, account_id, days)
+                layers["star"] = star_sums(connection, self._warehouse.schemas, account, days)
         return {
             day: [
                 difference
                 for layer, sums in layers.items()
-                for difference in self._differences(day, layer, sums[day], api[day])
+                for difference in self._differences(account, day, layer, sums[day], api[day])
             ]
             for day in days
         }
 
-    def _differences(self, day: date, layer: str, ours: CallSums, theirs: CallSums) -> Iterator[Difference]:
-        yield from self._compared(ours.total, theirs.total, day=day, layer=layer, grain="day")
+    def _differences(
+        self, account: Account, day: date, layer: str, ours: CallSums, theirs: CallSums
+    ) -> Iterator[Difference]:
+        place = {"customer_user_id": account.customer_user_id, "day": day, "layer": layer}
+        yield from self._compared(ours.total, theirs.total, **place, grain="day")
         groups: list[Group] = sorted({*ours.groups, *theirs.groups}, key=str)
         for group in groups:
             campaign_id, call_source, tag_id = group
             yield from self._compared(
                 ours.groups.get(group),
                 theirs.groups.get(group),
-                day=day,
-                layer=layer,
+                **place,
                 grain="group",
                 campaign_id=campaign_id,
                 call_source=call_source,
@@ -255,14 +269,10 @@ class Reconciler:
             if abs((one or 0) - (other or 0)) > self._source.reconciliation.tolerance:
                 yield Difference(measure=measure, in_warehouse=one, in_api=other, **place)
 
-    def _read_rows(self, first_day: date, last_day: date) -> Found:
-        of_account: dict[tuple[Account, date], list[Difference]] = {}
-        for account in self._accounts:
-            for day, rows in self._complete(self._method, account, first_day, last_day, self._fingerprint):
-                of_account[account, day] = list(self._row_differences(account, day, Counter(rows)))
+    def _read_rows(self, account: Account, first_day: date, last_day: date) -> Found:
         found: Found = {day: [] for day in _days_of(first_day, last_day)}
-        for (_, day), differences in of_account.items():
-            found[day] += differences
+        for day, rows in self._complete(self._method, account, first_day, last_day, self._fingerprint):
+            found[day] = list(self._row_differences(account, day, Counter(rows)))
         return found
 
     def _row_differences(self, account: Account, day: date, theirs: Counter[Fingerprint]) -> Iterator[Difference]:
@@ -276,7 +286,9 @@ class Reconciler:
         for key in sorted({*ours_alone, *theirs_alone}):
             counts = ours_alone[key], theirs_alone[key]
             # As many rows with one key are the same rows with other values.
-            yield Difference(day, "raw", "row", "values" if counts[0] == counts[1] else "rows", *counts, row_key=key)
+            measure = "values" if counts[0] == counts[1] else "rows"
+            customer = account.customer_user_id
+            yield Difference(day, "raw", "row", measure, *counts, row_key=key, customer_user_id=customer)
 
     def _fingerprint(self, row: Row) -> Fingerprint:
         """The key of a row as text, and what stands for all of its values, however their JSON is written."""
@@ -312,12 +324,6 @@ def _tag_ids(raw: msgspec.Raw) -> list[int]:
     tags = msgspec.json.decode(raw)
     found = {str(tag.get("tag_id")) for tag in tags if isinstance(tag, dict)} if isinstance(tags, list) else set()
     return sorted(int(tag_id) for tag_id in found if _TAG_ID.fullmatch(tag_id))
-
-
-def _add_sums(sums: CallSums, more: CallSums) -> None:
-    sums.total = _plus(sums.total, more.total)
-    for group, values in more.groups.items():
-        sums.groups[group] = _plus(sums.groups.get(group, (0, 0, 0)), values)
 
 
 def _plus(one: Sums, other: Sums) -> Sums:

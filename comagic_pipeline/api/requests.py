@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, time, tzinfo
 from operator import attrgetter
@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from comagic_pipeline.api.client import Client
-from comagic_pipeline.api.errors import UnexpectedParameterError
+from comagic_pipeline.api.errors import MethodUnavailableError, UnexpectedParameterError
 from comagic_pipeline.api.rows import Rejected, Row, RowDecoder
 from comagic_pipeline.catalog import ColumnType, Method
 
@@ -144,15 +144,29 @@ class RowRequests:
         return replace(answer, rows=inside, rejected=answer.rejected + outside, is_plain=False)
 
     def _ask(self, params: Mapping[str, Any]) -> Answer:
+        locked: list[str] = []
+        refusal: MethodUnavailableError | None = None
         while True:
             if "fields" in self.method.parameters:
                 self._fixed["fields"] = self._fields
+            unlocking = self._unlocking()
             try:
-                answer = self._client.call(self.method.name, {**self._fixed, **params})
+                answer = self._client.call(
+                    self.method.name, {**self._fixed, **dict.fromkeys(unlocking, True), **params}
+                )
             except UnexpectedParameterError as error:
                 self._leave_out(error)
                 continue
+            except MethodUnavailableError as error:
+                # A component may be needed for the parameter alone. A request that is refused costs no point.
+                if not unlocking:
+                    raise
+                locked, refusal = [name for names in unlocking.values() for name in names], error
+                self._drop(locked)
+                continue
             break
+        if refusal:
+            self._warn(f"{self.method.name}: {', '.join(locked)} left empty: {refusal}")
         self.points += 1
         page = self._decoder.decode(answer.data)
         distinct = self.distinct(page.rows)
@@ -168,13 +182,28 @@ class RowRequests:
     def _leave_out(self, error: UnexpectedParameterError) -> None:
         """Ask without the columns that the API does not know; raises the error when it is not about such a column."""
         needed = self.method.required_columns
-        unknown = [name for name in self._fields if name in error.names and name not in needed]
+        suspects = {*error.names, *(name for each in error.names for name in self._unlocking().get(each, ()))}
+        unknown = [name for name in self._fields if name in suspects and name not in needed]
         # An error that names all columns echoes the request: it points at none of them.
         if not unknown or error.names.issuperset(self._fields):
             raise error
-        self._fields = [name for name in self._fields if name not in unknown]
-        self.left_out |= frozenset(unknown)
-        warning = f"{self.method.name}: the API does not know {', '.join(unknown)} any more; left empty"
+        self._drop(unknown)
+        self._warn(f"{self.method.name}: the API does not know {', '.join(unknown)} any more; left empty")
+
+    def _unlocking(self) -> dict[str, list[str]]:
+        """Return the parameters to send so that columns are filled, each with these columns (methods.json)."""
+        found: dict[str, list[str]] = {}
+        for column in self.method.columns:
+            if column.unlocked_by and column.name in self._fields:
+                found.setdefault(column.unlocked_by, []).append(column.name)
+        return found
+
+    def _drop(self, names: Collection[str]) -> None:
+        """Ask without columns from now on."""
+        self._fields = [name for name in self._fields if name not in names]
+        self.left_out |= frozenset(names)
+
+    def _warn(self, warning: str) -> None:
         self.warnings.append(warning)
         _log.warning(warning)
 

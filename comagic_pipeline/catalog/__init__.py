@@ -1,8 +1,8 @@
 """What the Data API offers, as data: methods, their columns, types, keys and time columns.
 
-`methods.json` and `protocol.json` are the written specification of the API, unchanged. This module reads them into
-typed objects; request columns, decoding, warehouse tables, Dagster column schemas and docs derive from them.
-No HTTP, no SQL, no Dagster here.
+`methods.json` and `protocol.json` are the written specification of the API; only `unlocked_by` is added. This module
+reads them into typed objects; request columns, decoding, warehouse tables, Dagster column schemas and docs derive from
+them. No HTTP, no SQL, no Dagster here.
 """
 
 import json
@@ -34,7 +34,7 @@ class Column:
     `filter_operators` are those that a condition on it may surely use. Where it is not `answered`, its value is the
     parameter of that name in the request. `is_text` when the API writes it as a text, whatever it holds. A nested
     column is an array (`is_array`) or an object; `nested` are the columns of its items, or of itself, and `item` the
-    type of the items of an array of single values.
+    type of the items of an array of single values. `unlocked_by` is the parameter without which it stays empty.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Column:
     is_array: bool = False
     nested: tuple["Column", ...] = ()
     item: ColumnType | None = None
+    unlocked_by: str | None = None
 
 
 # get.ct_ac_summary_report needs a site and does not tell it in its rows.
@@ -179,6 +180,7 @@ def _column(field: dict[str, Any]) -> Column:
         is_array=field["type"] == "array",
         nested=tuple(map(_column, field.get("children", ()))),
         item=_ITEM_TYPES.get(field.get("items", "")),
+        unlocked_by=field.get("unlocked_by"),
     )
 
 

@@ -106,6 +106,7 @@ def equals_api(source: Source, method: Method) -> AssetChecksDefinition:
                     yield from _evaluations(context.instance, key, found)
             finally:
                 entry.points += reconciler.points
+                entry.warnings += reconciler.warnings
         yield Output(None, output)
 
     return check
@@ -176,15 +177,21 @@ def _description(day: date, differences: Sequence[Difference]) -> str:
     if not differences:
         return f"{day} is what CoMagic says."
     totals = [each for each in differences if each.grain == "day"]
-    said = ", ".join(f"{each.layer} {each.measure} {each.in_warehouse or 0} for {each.in_api or 0}" for each in totals)
+    said = ", ".join(map(_said, totals))
     what = said or f"{len(differences)} differences within it"
     return f"{day} is not what CoMagic says: {what}. It is loaded again by itself, or load it yourself."
+
+
+def _said(total: Difference) -> str:
+    whose = f"customer {total.customer_user_id} " if total.customer_user_id else ""
+    return f"{whose}{total.layer} {total.measure} {total.in_warehouse or 0} for {total.in_api or 0}"
 
 
 def _metadata(differences: Sequence[Difference]) -> Mapping[str, Any]:
     if not differences:
         return {"differences": 0}
-    names = ("layer", "grain", "campaign_id", "call_source", "tag_id", "measure", "in_warehouse", "in_api")
+    place = ("layer", "grain", "customer_user_id", "campaign_id", "call_source", "tag_id")
+    names = (*place, "measure", "in_warehouse", "in_api")
     rows = [
         TableRecord({name: str(getattr(each, name)) if getattr(each, name) is not None else "" for name in names})
         for each in differences[:_SHOWN]

@@ -193,22 +193,23 @@ select day, count(*) as keys
 """
 _FACTS_UNLIKE_RAW = """
 with held as (
-    select event_date as day, count(*) as rows
+    select event_date as day, customer_user_id, count(*) as rows
       from {raw}
      where account_id = :account_id and event_date between :first_day and :last_day
-     group by event_date
+     group by event_date, customer_user_id
 ),
 facts as (
-    select date.simple_date as day, count(*) as rows
+    select date.simple_date as day, fact.customer_user_id, count(*) as rows
       from {dates} as date
       join {facts} as fact on fact.dates_id = date.id
      where fact.account_id = :account_id and date.simple_date between :first_day and :last_day
-     group by date.simple_date
+     group by date.simple_date, fact.customer_user_id
 )
-select day, coalesce(facts.rows, 0) as rows, coalesce(held.rows, 0) as expected
-  from held full join facts using (day)
+select day, sum(coalesce(facts.rows, 0))::bigint as rows, sum(coalesce(held.rows, 0))::bigint as expected
+  from held full join facts using (day, customer_user_id)
  where coalesce(facts.rows, 0) <> coalesce(held.rows, 0)
    and day not in (select day from {waiting} where account_id = :account_id and table_name = :facts_name)
+ group by day
  order by day
 """
 _LONELY_ROWS = """

@@ -146,6 +146,7 @@ reconciliation = Table(
     Column("in_api", BigInteger, comment="What the API says; empty: it has nothing of it"),
     Column("difference", BigInteger, nullable=False, comment="Warehouse less API"),
     _text("run_id", "Dagster run that found it"),
+    Column("customer_user_id", BigInteger, nullable=False, server_default="0", comment="Customer of an agent, else 0"),
     Index("reconciliation_idx_1", "account_id", "table_name", "day"),
     comment="Differences between warehouse and API, as they were found",
 )

@@ -2,7 +2,7 @@
 
 A call with several tags counts under each of them, once, and under none where it has no tag; so totals of a day are no
 sums of its groups, and are compared apart. An empty campaign is campaign 0, an empty call source `unknown`, as in the
-star.
+star. Customers of an agent are compared each for itself: they may have equal ids.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -46,6 +46,7 @@ class Difference:
     """One thing of which warehouse and API say something else; None where one of them has nothing of it.
 
     `grain` is day, group or row; `measure` is calls, waiting or talking, of a row: rows, or values where both have it.
+    `customer_user_id` is the customer of an agent, else 0.
     """
 
     day: date
@@ -58,6 +59,7 @@ class Difference:
     call_source: str | None = None
     tag_id: int | None = None
     row_key: str | None = None
+    customer_user_id: int = 0
 
     @property
     def difference(self) -> int:
@@ -88,23 +90,25 @@ def compared_days(
     return [ComparedDay(*row) for row in connection.execute(query)]
 
 
-def raw_sums(connection: Connection, schemas: Schemas, account_id: int, days: Collection[date]) -> dict[date, CallSums]:
-    """What raw says of the calls of these days."""
-    return _sums(connection, _RAW_CALLS, schemas, account_id, days)
+def raw_sums(
+    connection: Connection, schemas: Schemas, account: Account, days: Collection[date]
+) -> dict[date, CallSums]:
+    """Return the calls, waiting and talking of the account on each of these days, as raw has them."""
+    return _sums(connection, _RAW_CALLS, schemas, account, days)
 
 
 def star_sums(
-    connection: Connection, schemas: Schemas, account_id: int, days: Collection[date]
+    connection: Connection, schemas: Schemas, account: Account, days: Collection[date]
 ) -> dict[date, CallSums]:
-    """What the star says of the calls of these days."""
-    return _sums(connection, _STAR_CALLS, schemas, account_id, days)
+    """Return the calls, waiting and talking of the account on each of these days, as the star has them."""
+    return _sums(connection, _STAR_CALLS, schemas, account, days)
 
 
 def _sums(
-    connection: Connection, calls: str, schemas: Schemas, account_id: int, days: Collection[date]
+    connection: Connection, calls: str, schemas: Schemas, account: Account, days: Collection[date]
 ) -> dict[date, CallSums]:
     found = {day: CallSums.empty() for day in days}
-    values = {"account_id": account_id, "days": list(days), "no_source": NO_SOURCE}
+    values = account.values | {"days": list(days), "no_source": NO_SOURCE}
     names = names_of_schemas(schemas)
     for row in connection.execute(text(fill(calls + _TOTALS, names)), values):
         found[row.day].total = (row.calls, int(row.waiting), int(row.talking))
@@ -125,7 +129,7 @@ with call as materialized (
                 where tag ->> 'tag_id' ~ '^-?[0-9]{1,18}$'
            ) as tag_ids
       from {raw}.calls_report
-     where account_id = :account_id and event_date = any(:days)
+     where account_id = :account_id and customer_user_id = :customer_user_id and event_date = any(:days)
 )
 """
 _STAR_CALLS = """
@@ -139,7 +143,9 @@ with call as materialized (
       join {star}.general_dates as date on date.id = facts.dates_id
       join {star}.comagic_campaigns as campaign on campaign.id = facts.campaigns_id
       join {star}.comagic_calls as dimension on dimension.id = facts.calls_id
-     where facts.account_id = :account_id and date.simple_date = any(:days)
+     where facts.account_id = :account_id
+       and facts.customer_user_id = :customer_user_id
+       and date.simple_date = any(:days)
 )
 """
 _TOTALS = """

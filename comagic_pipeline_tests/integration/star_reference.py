@@ -24,6 +24,11 @@ from comagic_pipeline.warehouse.star.kinds import KINDS
 from comagic_pipeline.warehouse.star.tables import metadata
 
 Row = dict[str, Any]
+Key = tuple[int, int, int]
+"""Account, customer and id of a row."""
+
+OWNER = ("id", "account_id", "customer_user_id")
+"""Columns that a row of the star has besides what the API says."""
 
 tables = SimpleNamespace(**{table.name: table for table in metadata.sorted_tables})
 """The star's tables by name."""
@@ -108,6 +113,7 @@ def expect_fact(raw: Row) -> Row:
     own = {"direction": raw["direction"], "finish_reason": raw["finish_reason"], "call_source": raw["source"]}
     return {
         "account_id": raw["account_id"],
+        "customer_user_id": raw["customer_user_id"],
         "call_id": raw["id"],
         "full_date": raw["start_time"].replace(microsecond=0),
         "campaign_id": raw["campaign_id"] or 0,
@@ -493,18 +499,23 @@ def made_odd(reading: Reading, row: Row, dice: random.Random) -> Row:
 
 
 def latest(reading: Reading, rows: Iterable[Row]) -> list[Row]:
-    """Of rows with one id the copy that was loaded last, on the latest day, of the highest customer."""
-    in_order = sorted(rows, key=lambda row: (row["loaded_at"], row["event_date"], row["customer_user_id"]))
-    return list({(row["account_id"], row[reading.key]): row for row in in_order}.values())
+    """Of a customer's rows with one id the copy that was loaded last, on the latest day."""
+    in_order = sorted(rows, key=lambda row: (row["loaded_at"], row["event_date"]))
+    return list({key_of(reading, row): row for row in in_order}.values())
 
 
-def expect_facts_of(reading: Reading, rows: Iterable[Row]) -> dict[tuple[int, int], Row]:
-    """The facts by account and id, with the values of their dimensions instead of keys."""
+def key_of(reading: Reading, row: Row) -> Key:
+    """What tells a row from all others."""
+    return row["account_id"], row["customer_user_id"], row[reading.key]
+
+
+def expect_facts_of(reading: Reading, rows: Iterable[Row]) -> dict[Key, Row]:
+    """The facts by account, customer and id, with the values of their dimensions instead of keys."""
     kind = reading.kind
-    own = [column for column in kind.dimension.columns if column.name not in ("id", "account_id")]
-    measures = [column for column in kind.facts.columns if not column.foreign_keys][2:]
+    own = [column for column in kind.dimension.columns if column.name not in OWNER]
+    measures = [column for column in kind.facts.columns if not column.foreign_keys and column.name not in OWNER]
     return {
-        (row["account_id"], row[reading.key]): {
+        key_of(reading, row): {
             "full_date": row[reading.time_column].replace(microsecond=0),
             "clientid": NOT_AVAILABLE,
             **dict.fromkeys(("country", "region", "city", "domain")),
@@ -535,7 +546,7 @@ def visitor_of(raw: Row) -> Row:
 
 
 def expect_children_of(reading: Reading, rows: Iterable[Row]) -> dict[str, list[tuple[Any, ...]]]:
-    """The rows of each child table, with the account and the API's id of their owner in front."""
+    """The rows of each child table, with the customer, the account and the API's id of their owner in front."""
     of_array: dict[str, Callable[[Row], list[tuple[Any, ...]]]] = {
         "tags": lambda row: expect_tags(row, reading.key),
         "attributes": lambda row: expect_attributes(row, reading.key),
@@ -543,6 +554,8 @@ def expect_children_of(reading: Reading, rows: Iterable[Row]) -> dict[str, list[
     }
     kind = reading.kind
     return {
-        array: by_text(each for row in latest(reading, rows) for each in of_array[array](row))
+        array: by_text(
+            (row["customer_user_id"], *each) for row in latest(reading, rows) for each in of_array[array](row)
+        )
         for array in map(kind.array, kind.children)
     }

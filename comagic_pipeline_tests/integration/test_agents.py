@@ -1,28 +1,18 @@
 """An agent with five customers: whoever can be loaded is, the others are named, and nothing of one is another's."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import Any
+from datetime import date
 
 import pytest
-from dagster import DagsterInstance, ExecuteInProcessResult
 
 import comagic_pipeline.api.client
-from comagic_pipeline.config import Config
 from comagic_pipeline.recovery import show_loaded_days
 from comagic_pipeline.sandbox.faults import Fault
-from comagic_pipeline.sandbox.running import running_sandbox
-from comagic_pipeline.sandbox.server import Sandbox
-from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Settings
 from comagic_pipeline.sandbox.world import World
 from comagic_pipeline.tables import AGENT_DICTIONARIES, DICTIONARIES
-from comagic_pipeline.warehouse.engine import Warehouse
-from comagic_pipeline_tests.integration.raw_reference import Row, api_rows, differences, journal, query, raw_rows
-from comagic_pipeline_tests.integration.runs import failures, materialized, run_load
+from comagic_pipeline_tests.integration.agents import FIRST, LAST, Agent, OpenAgent
+from comagic_pipeline_tests.integration.raw_reference import Row, differences, journal, query, raw_rows
+from comagic_pipeline_tests.integration.runs import failures, materialized
 
-FIRST, LAST = date(2026, 3, 2), date(2026, 3, 6)
 DAYS = {date(2026, 3, number) for number in range(2, 7)}
 REPORTS = ("calls_report", "visitor_sessions_report", "campaign_daily_stat", "ct_ac_summary_report")
 LISTS = {method.table for method in DICTIONARIES}
@@ -30,65 +20,11 @@ AGENT_LISTS = {method.table for method in AGENT_DICTIONARIES}
 STAR = "comagic_calls_facts"
 
 
-@dataclass
-class Agent:
-    """A configured agent, the sandbox that it asks, and the warehouse."""
-
-    config: Config
-    sandbox: Sandbox
-    warehouse: Warehouse
-    instance: DagsterInstance
-
-    @property
-    def customers(self) -> dict[int, World]:
-        """The accounts of the customers by the id of their user."""
-        users = self.sandbox.world.rows("get.customer_users")
-        return {user["id"]: self.sandbox.world.customers[user["customer_id"]] for user in users}
-
-    def load(self, *tables: str) -> ExecuteInProcessResult:
-        return run_load(self.config, self.instance, FIRST, LAST, *tables)
-
-    def owners(self, table: str) -> set[int]:
-        """The customers that have rows in a raw table."""
-        rows = query(self.warehouse, f"select distinct customer_user_id from comagic_raw.{table}")
-        return {row["customer_user_id"] for row in rows}
-
-    def assert_raw(self, table: str, users: set[int]) -> None:
-        """A report holds the rows of these customers and no others, each under its own customer."""
-        assert self.owners(table) == users, table
-        for user in users:
-            expected = api_rows(self.customers[user], f"get.{table}", FIRST, LAST)
-            assert expected
-            assert differences(raw_rows(self.warehouse, table, customer_user_id=user), expected) == [], (table, user)
-
-    def ledger(self, table: str) -> set[tuple[int, date]]:
-        """Customers and days of the load ledger."""
-        sql = "select customer_user_id, day from comagic_ops.loaded_days where table_name = :table"
-        return {(row["customer_user_id"], row["day"]) for row in query(self.warehouse, sql, table=table)}
-
-
-OpenAgent = Callable[..., Agent]
-
-
-@pytest.fixture
-def open_agent(project: Callable[..., Config], warehouse: Warehouse) -> Iterator[OpenAgent]:
-    """Starts the sandbox of an agent and configures a source for it."""
-    with ExitStack() as stack:
-
-        def start(tables: tuple[str, ...], user_ids: Any = "all", **settings: Any) -> Agent:
-            world = World(calls_per_day=4, customers=5, now=lambda: datetime(2026, 6, 1, tzinfo=UTC))
-            sandbox = stack.enter_context(running_sandbox(world, Settings(minute_limit=10_000, **settings)))
-            source = {"day_points": "{reserve: 0}", "tables": f"[{', '.join(tables)}]", "user_ids": user_ids}
-            config = project(base_url=sandbox.url, token=SANDBOX_TOKEN, **source)
-            return Agent(config, sandbox, warehouse, stack.enter_context(DagsterInstance.ephemeral()))
-
-        yield start
-
-
 def list_rows(world: World, table: str) -> list[Row]:
     """What the API has in a dictionary, both halves of the statuses; a column that a row leaves out is empty."""
     rows = world.rows(f"get.{table}")
     rows += world.rows("get.statuses", is_deleted=True) if table == "statuses" else []
+    rows = world.rows("get.tags", is_include_rating=True) if table == "tags" else rows
     return [dict.fromkeys(name for other in rows for name in other) | row for row in rows]
 
 

@@ -239,6 +239,44 @@ def test_deleted_statuses(sandbox: Sandbox, world: Campaigns, reader: Read) -> N
     assert sandbox.points_spent == 2
 
 
+RATED = ("rating", "state")
+"""Columns that are told only with the parameter is_include_rating."""
+
+
+def test_columns_that_a_parameter_unlocks_are_filled(sandbox: Sandbox, world: Campaigns, reader: Read) -> None:
+    """tags.rating and tags.state were never filled, because is_include_rating was not sent."""
+    rows, rejected = reader(sandbox.url, "get.tags").read()
+    expected = {row["id"]: tuple(row[name] for name in RATED) for row in world.rows("get.tags", is_include_rating=True)}
+    assert {row.id: (row.rating, row.state) for row in rows} == expected  # type: ignore[attr-defined]
+    assert rejected == []
+    assert any(state for _, state in expected.values())
+    assert sandbox.points_spent == 1
+
+
+@pytest.mark.parametrize("mnemonic", ["parameter_component_disabled", "method_component_disabled", "forbidden"])
+def test_a_parameter_that_is_refused_costs_its_columns_alone(sandbox: Sandbox, reader: Read, mnemonic: str) -> None:
+    """A component may be needed for the parameter: the other columns come without it, and a warning names those."""
+    sandbox.faults.add(Fault(kind="error", method="get.tags", mnemonic=mnemonic))
+    tags = reader(sandbox.url, "get.tags")
+    rows, _ = tags.read()
+    assert rows
+    assert {(row.rating, row.state) for row in rows} == {(None, None)}  # type: ignore[attr-defined]
+    (warning,) = tags.warnings
+    assert warning.startswith("get.tags: rating, state left empty: get.tags: the API says " + mnemonic)
+    assert tags.left_out == frozenset(RATED)
+    assert sandbox.points_spent == 1
+
+
+def test_a_method_that_is_refused_with_and_without_is_no_warning(sandbox: Sandbox, reader: Read) -> None:
+    """The refusal of the method is told once, by its error."""
+    sandbox.settings.refused_methods = {"get.tags": "forbidden"}
+    tags = reader(sandbox.url, "get.tags")
+    with pytest.raises(MethodUnavailableError):
+        tags.read()
+    assert tags.warnings == []
+    assert sandbox.points_spent == 0
+
+
 @pytest.mark.parametrize("refusal", ["method_not_found", "forbidden"])
 def test_the_other_name_of_a_method(sandbox: Sandbox, world: Campaigns, reader: Read, refusal: Any) -> None:
     """Chat channels are read under the name that the account knows, with one warning, or refused under both."""

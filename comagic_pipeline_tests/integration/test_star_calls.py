@@ -31,6 +31,7 @@ from comagic_pipeline_tests.integration.star_reference import (
     NASTY_CAMPAIGNS,
     NO_DATE,
     OTHER,
+    OWNER,
     Row,
     by_text,
     call,
@@ -120,7 +121,7 @@ def star(warehouse: Warehouse) -> dict[str, Any]:
     t = tables
     execute = warehouse.connection.execute
     call = t.comagic_calls
-    names = [column.name for column in call.columns if column.name not in ("id", "account_id", "call_id")]
+    names = [column.name for column in call.columns if column.name not in (*OWNER, "call_id")]
     joined = (
         t.comagic_calls_facts.join(call)
         .join(t.general_dates)
@@ -132,6 +133,7 @@ def star(warehouse: Warehouse) -> dict[str, Any]:
     )
     columns = [
         t.comagic_calls_facts.c.account_id,
+        t.comagic_calls_facts.c.customer_user_id,
         call.c.call_id,
         t.general_dates.c.full_date,
         t.general_clientids.c.clientid,

@@ -22,12 +22,15 @@ from comagic_pipeline_tests.integration.star_reference import (
     LOADED,
     MAIN,
     OTHER,
+    OWNER,
     READINGS,
+    Key,
     Reading,
     Row,
     by_text,
     expect_children_of,
     expect_facts_of,
+    key_of,
     made_odd,
     raw_rows,
     tables,
@@ -62,14 +65,18 @@ def build_both(connection: Connection, kind: Kind, days: tuple[date, date] = DAY
     return [build(connection, Schemas(), account, kind, *days) for account in (MAIN, OTHER)]
 
 
-def facts_of(connection: Connection, kind: Kind) -> dict[tuple[int, int], Row]:
+def facts_of(connection: Connection, kind: Kind) -> dict[Key, Row]:
     """The facts in the form of `expect_facts_of`. Inner joins: a key without its member would lose a row."""
     own, facts, campaigns = kind.dimension, kind.facts, tables.comagic_campaigns
     joined = facts.join(own)
     for name in SHARED_KEYS:
         joined = joined.join(vars(tables)[name])
     joined = joined.join(
-        campaigns, (campaigns.c.id == facts.c.campaigns_id) & (campaigns.c.account_id == facts.c.account_id)
+        campaigns,
+        (campaigns.c.id == facts.c.campaigns_id)
+        & (campaigns.c.account_id == facts.c.account_id)
+        & (campaigns.c.customer_user_id == facts.c.customer_user_id)
+        & (own.c.customer_user_id == facts.c.customer_user_id),
     )
     values = [
         tables.general_dates.c.full_date,
@@ -78,11 +85,12 @@ def facts_of(connection: Connection, kind: Kind) -> dict[tuple[int, int], Row]:
         *(tables.general_traffic.c[n] for n in ("source", "medium", "campaign", "content", "keyword", "landing_page")),
         tables.general_sites.c.domain,
         campaigns.c.campaign_id,
-        *(c.label(f"own_{c.name}") for c in own.columns if c.name not in ("id", "account_id")),
-        *(c.label(f"measure_{c.name}") for c in list(facts.columns)[2:] if not c.foreign_keys),
+        *(c.label(f"own_{c.name}") for c in own.columns if c.name not in OWNER),
+        *(c.label(f"measure_{c.name}") for c in facts.columns if not c.foreign_keys and c.name not in OWNER),
     ]
-    rows = connection.execute(select(facts.c.account_id, own.c[kind.key], *values).select_from(joined))
-    return {(row[0], row[1]): dict(zip(list(rows.keys())[2:], row[2:], strict=True)) for row in rows}
+    key = (facts.c.account_id, facts.c.customer_user_id, own.c[kind.key])
+    rows = connection.execute(select(*key, *values).select_from(joined))
+    return {(row[0], row[1], row[2]): dict(zip(list(rows.keys())[3:], row[3:], strict=True)) for row in rows}
 
 
 def children_of(connection: Connection, kind: Kind) -> dict[str, list[tuple[Any, ...]]]:
@@ -92,7 +100,7 @@ def children_of(connection: Connection, kind: Kind) -> dict[str, list[tuple[Any,
     for child in kind.children:
         values = [column for column in child.columns if column.name not in ("id", "account_id", kind.owner)]
         rows = connection.execute(
-            select(child.c.account_id, own.c[kind.key], *values)
+            select(own.c.customer_user_id, child.c.account_id, own.c[kind.key], *values)
             .select_from(child.join(own))
             .where(child.c.account_id == own.c.account_id)
         )
@@ -100,13 +108,12 @@ def children_of(connection: Connection, kind: Kind) -> dict[str, list[tuple[Any,
     return found
 
 
-def ids_of(connection: Connection, kind: Kind) -> dict[tuple[int, int], tuple[int, int]]:
+def ids_of(connection: Connection, kind: Kind) -> dict[Key, tuple[int, int]]:
     """The surrogate ids of each row in the own dimension and the facts."""
     own, facts = kind.dimension, kind.facts
-    rows = connection.execute(
-        select(own.c.account_id, own.c[kind.key], own.c.id, facts.c.id).select_from(own.join(facts))
-    )
-    return {(row[0], row[1]): (row[2], row[3]) for row in rows}
+    key = (own.c.account_id, own.c.customer_user_id, own.c[kind.key])
+    rows = connection.execute(select(*key, own.c.id, facts.c.id).select_from(own.join(facts)))
+    return {(row[0], row[1], row[2]): (row[3], row[4]) for row in rows}
 
 
 @each_reading
@@ -133,7 +140,7 @@ def test_the_star_of_a_kind_follows_raw(database_url: str, reading: Reading) -> 
             nothing = [dict.fromkeys(result.changes, Changes()) for result in results]
             assert [result.changes for result in build_both(connection, kind)] == nothing
 
-            changed = []
+            changed, doubled = [], set()
             for row in rows:
                 fate = dice.choice(
                     ("stays", "stays", "changes", "moves", "is two customers'", "on two days", "vanishes")
@@ -144,9 +151,10 @@ def test_the_star_of_a_kind_follows_raw(database_url: str, reading: Reading) -> 
                     changed.append(moved(reading, row))
                 elif fate == "is two customers'":
                     changed += [row, made_odd(reading, row, dice) | {"customer_user_id": 30}]
+                    doubled.add(key_of(reading, row))
                 elif fate == "on two days":
-                    other = {"customer_user_id": 30, "loaded_at": row["loaded_at"]}
-                    changed += [row, moved(reading, made_odd(reading, row, dice)) | other]
+                    other = moved(reading, made_odd(reading, row, dice))
+                    changed += [row, other | {"loaded_at": row["loaded_at"]}]
                 elif fate == "stays":
                     changed.append(row)
             load(connection, reading, changed)
@@ -158,10 +166,12 @@ def test_the_star_of_a_kind_follows_raw(database_url: str, reading: Reading) -> 
             assert children_of(connection, kind) == expect_children_of(reading, changed)
             still = ids_of(connection, kind)
             # A row that moved is a new one when the day that it left is built first.
-            stayed = [key for key in still if expected[key]["full_date"].date() == days_of[key]]
+            stayed = [key for key in still.keys() & ids.keys() if expected[key]["full_date"].date() == days_of[key]]
             assert {key: still[key] for key in stayed} == {key: ids[key] for key in stayed}
             own_rows = connection.scalar(text(f"select count(*) from comagic.{kind.dimension.name}"))
-            assert own_rows == len(still) < len(ids)
+            assert own_rows == len(still)
+            assert ids.keys() - still.keys()
+            assert {(account_id, 30, number) for account_id, _, number in doubled} == still.keys() - ids.keys() != set()
 
 
 def moved(reading: Reading, row: Row) -> Row:

@@ -77,6 +77,8 @@ def build(
 ) -> BuildResult:
     """Make the star of `account` equal to the kind's report for the days from `first_day` to `last_day`, both included.
 
+    Rows of an agent's customers are told apart by `customer_user_id`, as in raw.
+
     Needs the raw tables of the report and of campaigns, and no other. Runs in the caller's transaction, which must be
     READ COMMITTED (PostgreSQL's default), and leaves the commit to the caller. Rows that are right already are not
     touched, so ids are stable and a second build writes nothing. Builds take turns, each waiting until the one before
@@ -198,7 +200,7 @@ def _sql(kind: str, step: str) -> str:
 
 
 def _is_measure(column: Column[Any]) -> bool:
-    return not column.foreign_keys and column.name not in ("id", "account_id")
+    return not column.foreign_keys and column.name not in ("id", "account_id", "customer_user_id")
 
 
 def _fitted(column: Column[Any]) -> str:

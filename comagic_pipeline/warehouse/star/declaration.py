@@ -6,7 +6,7 @@ The schema name `star` is a placeholder: translate it with
 
 from typing import Any
 
-from sqlalchemy import Column, ForeignKey, Identity, Integer, MetaData, Table, text
+from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Integer, MetaData, Table, text
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
@@ -58,6 +58,12 @@ def surrogate_id(label_ru: str = "Идентификатор записи") -> C
 def account_id() -> Column[Any]:
     """The source that a row belongs to."""
     return column("account_id", Integer, "Идентификатор подключенного аккаунта", "Source, general_accounts.account_id")
+
+
+def customer_user_id() -> Column[Any]:
+    """The customer of an agent that a row belongs to, as in raw. It stands behind the columns that mybi has."""
+    comment = "Customer of an agent, else 0"
+    return column("customer_user_id", BigInteger, "Идентификатор клиента агента", comment, default="0")
 
 
 def key(name: str, target: Table, label_ru: str, comment: str) -> Column[Any]:

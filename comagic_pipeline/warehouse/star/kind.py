@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, Numeric, String, Table, Text, UniqueConstraint
 
-from comagic_pipeline.warehouse.star.declaration import account_id, column, key, surrogate_id, table
+from comagic_pipeline.warehouse.star.declaration import (
+    account_id,
+    column,
+    customer_user_id,
+    key,
+    surrogate_id,
+    table,
+)
 from comagic_pipeline.warehouse.star.shared import (
     comagic_campaigns,
     general_clientids,
@@ -78,9 +85,10 @@ def dimension_table(name: str, label_ru: str, comment: str, own_id: Column[int],
         own_id,
         account_id(),
         *columns,
+        customer_user_id(),
         Index(f"{name}_idx_1", "account_id"),
         Index(f"{name}_idx_2", columns[0].name),
-        UniqueConstraint("account_id", columns[0].name),
+        UniqueConstraint("account_id", "customer_user_id", columns[0].name),
     )
 
 
@@ -101,6 +109,7 @@ def facts_table(label_ru: str, comment: str, dimension: Table, *measures: Column
         key(owner, dimension, _label(dimension), f"Its own parameters, {dimension.name}"),
         key("campaigns_id", comagic_campaigns, "Идентификатор кампании", "The advertising campaign"),
         *measures,
+        customer_user_id(),
         Index(f"{name}_idx_1", "account_id"),
         Index(f"{name}_idx_2", "dates_id"),
         UniqueConstraint(owner),

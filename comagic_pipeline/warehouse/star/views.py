@@ -95,7 +95,8 @@ def _query(schemas: Schemas, table: Table) -> str:
     shown = [("this", column) for column in table.columns if _is_shown(column)]
     source = f"{quoted(schemas.star, table.name)} as this"
     if table in {kind.facts for kind in KINDS}:
-        shown = [*shown[1:], ("date", general_dates.c.simple_date)]
+        # The day stands where mybi has it: behind its columns, and so before the customer.
+        shown = [*shown[1:-1], ("date", general_dates.c.simple_date), shown[-1]]
         source += f" join {quoted(schemas.star, general_dates.name)} as date on date.id = this.dates_id"
     labels = unique_names(column.info["label_ru"] for _, column in shown)
     columns = [

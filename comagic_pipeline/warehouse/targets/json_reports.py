@@ -1,7 +1,8 @@
 """The table `comagic_reports` as a target: a row of a custom report is a JSON text, as in a mybi connect warehouse.
 
-Rows are numbered within their day by time and key, so that the same rows get the same numbers however they came. Rows
-that are right already are not touched: a second load writes nothing, and ids are stable.
+Rows are numbered within their day by time and key, so that the same rows get the same numbers however they came. A row
+keeps its id as long as its key stays, whatever comes or goes beside it. Rows that are right already are not touched: a
+second load writes nothing.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +21,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    Uuid,
     text,
 )
 from sqlalchemy import (
@@ -37,8 +39,9 @@ metadata = MetaData(schema="star")
 _ids = DatabaseSequence("comagic_reports_id_seq", metadata=metadata, data_type=Integer)
 
 
-def _column(name: str, kind: Any, label_ru: str, comment: str, **options: Any) -> Column[Any]:
-    return Column(name, kind, nullable=False, comment=comment, info={"label_ru": label_ru}, **options)
+def _column(name: str, kind: Any, label_ru: str | None, comment: str, **options: Any) -> Column[Any]:
+    options = {"nullable": False} | options
+    return Column(name, kind, comment=comment, info={"label_ru": label_ru}, **options)
 
 
 comagic_reports = Table(
@@ -49,7 +52,7 @@ comagic_reports = Table(
         "id",
         Integer,
         "Идентификатор записи",
-        "Surrogate key, stable over reloads",
+        "Surrogate key: that of a row's key, stable over reloads",
         server_default=_ids.next_value(),
         autoincrement=False,
     ),
@@ -61,6 +64,7 @@ comagic_reports = Table(
     _column(
         "customer_user_id", BigInteger, "Идентификатор клиента", "Customer of an agent, else 0", server_default="0"
     ),
+    _column("row_key", Uuid, None, "Hash of the row's key; empty until its day is loaded again", nullable=True),
     PrimaryKeyConstraint("id", "simple_date", name="comagic_reports_pkey"),
     Index(
         "comagic_reports_key",
@@ -68,14 +72,14 @@ comagic_reports = Table(
         "simple_date",
         "account_id",
         "customer_user_id",
-        "row_id",
+        "row_key",
         unique=True,
     ),
     comment="Rows of custom reports without a structure of their own",
     info={"label_ru": "Выгруженные отчеты"},
     postgresql_partition_by="RANGE (simple_date)",
 )
-"""Columns, types and labels are mybi's; the customer is ours, behind them."""
+"""Columns, types and labels are mybi's; the customer and the key are ours, behind them."""
 
 _COLUMNS = {"simple_date": "date", "moment": "timestamp", "row_key": "text", "row_data": "text"}
 
@@ -135,7 +139,7 @@ class JsonReportTarget:
         for statement in _NUMBER:
             connection.execute(text(statement))
         values = account.values | {"processor_id": self.processor_id}
-        deleted, updated, added = (
+        _, deleted, updated, _, added = (
             connection.execute(text(statement.format(**names)), values).rowcount for statement in _MERGE
         )
         connection.execute(text(_END))
@@ -151,13 +155,23 @@ _NOTE_DAYS = "insert into incoming_days select unnest(cast(:days as date[]))"
 _NUMBER = (
     """
     create temporary table numbered_rows on commit drop as
-    select simple_date, row_data, cast(row_number() over day as int) as row_id
+    select simple_date, row_data, cast(row_number() over day as int) as row_id,
+           -- Rows of a report without a unique key are told apart by their number among those that share it.
+           cast(md5(concat_ws(' ', row_number() over same, row_key)) as uuid) as row_key
       from incoming_rows
-    window day as (partition by simple_date order by moment, row_key, row_data)
+    window day as (partition by simple_date order by moment, row_key, row_data),
+           same as (partition by simple_date, row_key order by moment, row_data)
     """,
     "analyze numbered_rows",
 )
 _MERGE = (
+    # Rows of an earlier release have no key: for the last time they are known by their number.
+    """
+    update {reports} as report set row_key = incoming.row_key
+      from numbered_rows as incoming
+     where {mine} and report.row_key is null
+       and report.simple_date = incoming.simple_date and report.row_id = incoming.row_id
+    """,
     """
     delete from {reports} as report
      where {mine} and simple_date in (select simple_date from incoming_days)
@@ -169,8 +183,13 @@ _MERGE = (
      where {mine} and {same} and report.row_data <> incoming.row_data
     """,
     """
-    insert into {reports} (account_id, customer_user_id, processor_id, simple_date, row_id, row_data)
-    select :account_id, :customer_user_id, :processor_id, simple_date, row_id, row_data
+    update {reports} as report set row_id = incoming.row_id
+      from numbered_rows as incoming
+     where {mine} and {same} and report.row_id <> incoming.row_id
+    """,
+    """
+    insert into {reports} (account_id, customer_user_id, processor_id, simple_date, row_id, row_data, row_key)
+    select :account_id, :customer_user_id, :processor_id, simple_date, row_id, row_data, row_key
       from numbered_rows as incoming
      where not exists (select from {reports} as report where {mine} and {same})
     """,
@@ -178,6 +197,6 @@ _MERGE = (
 _NAMES = {
     "mine": "report.processor_id = :processor_id and report.account_id = :account_id"
     " and report.customer_user_id = :customer_user_id",
-    "same": "report.simple_date = incoming.simple_date and report.row_id = incoming.row_id",
+    "same": "report.simple_date = incoming.simple_date and report.row_key = incoming.row_key",
 }
 _END = "drop table incoming_days, incoming_rows, numbered_rows"

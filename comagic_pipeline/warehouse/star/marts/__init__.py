@@ -9,7 +9,7 @@ from importlib.resources import files
 from sqlalchemy import BigInteger, Boolean, Connection, Date, DateTime, Integer, MetaData, Numeric, String, Table, Text
 
 from comagic_pipeline.warehouse.engine import Schemas
-from comagic_pipeline.warehouse.star.declaration import account_id, column, table
+from comagic_pipeline.warehouse.star.declaration import account_id, column, customer_user_id, table
 from comagic_pipeline.warehouse.star.kinds import KINDS
 from comagic_pipeline.warehouse.star.replace_view import drop_others, replace_view
 from comagic_pipeline.warehouse.star.template import fill, is_filled_by, names_of_kind, names_of_schemas
@@ -26,7 +26,7 @@ _target = ("target_communications", BigInteger, "Целевых обращени
 mart_unique_callers = table(
     "mart_unique_callers",
     "Уникальные звонящие",
-    "One row per number that called in on a day",
+    "One row per number that called in on a day, of each customer",
     account_id(),
     column(*_day, "Day of the calls"),
     column("phone_number", String(32), "Номер звонящего", "contact_phone_number of the calls"),
@@ -36,6 +36,7 @@ mart_unique_callers = table(
     column("talk_duration", BigInteger, "Длительность разговоров", "Seconds of all of them"),
     column(*_source, "utm_source of the first call of the day"),
     column(*_medium, "utm_medium of the first call of the day"),
+    customer_user_id(),
     metadata=metadata,
 )
 
@@ -50,6 +51,7 @@ mart_unique_callers_by_traffic = table(
     column("unique_callers", BigInteger, "Уникальных звонящих", "Numbers that called in"),
     column("calls", Numeric, "Звонков", "Their incoming calls"),
     column("lost_calls", Numeric, "Потерянных звонков", "Those that were missed"),
+    customer_user_id(),
     metadata=metadata,
 )
 
@@ -64,6 +66,7 @@ mart_communications = table(
     column(*_medium, "utm_medium"),
     column(*_communications),
     column(*_target),
+    customer_user_id(),
     metadata=metadata,
 )
 
@@ -80,6 +83,7 @@ mart_communications_by_tag = table(
     column(*_medium, "utm_medium"),
     column(*_communications),
     column(*_target),
+    customer_user_id(),
     metadata=metadata,
 )
 
@@ -97,13 +101,14 @@ mart_tag_changes = table(
     column("employee_id", BigInteger, "Идентификатор сотрудника", "Employee who put it; empty when nobody did"),
     column("employee_full_name", Text, "Имя сотрудника", "Name of that employee"),
     column("tags", BigInteger, "Проставлено тегов", "How many communications got the tag"),
+    customer_user_id(),
     metadata=metadata,
 )
 
 mart_freshness = table(
     "mart_freshness",
     "Свежесть данных",
-    "One row per kind that was ever loaded",
+    "One row per kind that was ever loaded, of each customer",
     account_id(),
     column("kind", Text, "Вид данных", "calls, chats, visitor_sessions, ..."),
     column("last_loaded_day", Date, "Последний загруженный день", "The latest day that raw holds"),
@@ -111,6 +116,7 @@ mart_freshness = table(
     column("last_day_loaded_at", DateTime(timezone=True), "Время загрузки", "When that day was loaded"),
     column("last_fact_time", DateTime, "Последнее событие", "Latest time of a fact of the star, wall time"),
     column("last_day_facts", Integer, "Фактов за последний день", "Facts that the star holds of that day"),
+    customer_user_id(),
     metadata=metadata,
 )
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, Boolean, Date, DateTime, Index, Integer, Numeric, String, UniqueConstraint
 
-from comagic_pipeline.warehouse.star.declaration import account_id, column, surrogate_id, table
+from comagic_pipeline.warehouse.star.declaration import account_id, column, customer_user_id, surrogate_id, table
 
 general_accounts = table(
     "general_accounts",
@@ -132,7 +132,8 @@ comagic_campaigns = table(
         "wo_changes, multiply or divide",
         nullable=True,
     ),
+    customer_user_id(),
     Index("comagic_campaigns_idx_1", "account_id"),
     Index("comagic_campaigns_idx_2", "campaign_id"),
-    UniqueConstraint("account_id", "campaign_id"),
+    UniqueConstraint("account_id", "customer_user_id", "campaign_id"),
 )

@@ -5,7 +5,7 @@ select distinct on ({owner}, left(code, 16))
        left(code, 16) as attribute_id,
        coalesce(caption, code) as name
   from period_rows
-  join new_facts using ({key})
+  join new_facts using (customer_user_id, {key})
  cross join jsonb_array_elements(case jsonb_typeof(attributes) when 'array' then attributes end) as element
  cross join lateral (select element #>> '{}' as code where jsonb_typeof(element) = 'string') as attribute
   left join (

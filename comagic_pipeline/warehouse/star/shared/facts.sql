@@ -3,10 +3,13 @@
 -- Members are looked up by value as in dimensions.sql. One that is not found breaks the fact's NOT NULL, where a join
 -- would lose the fact. Should a warehouse that came from elsewhere hold a row twice, the lower id is taken.
 select new.{key},
+       new.customer_user_id,
        (
            select own.id
              from {star}.{dimension} as own
-            where own.account_id = :account_id and own.{key} = new.{key}
+            where own.account_id = :account_id
+              and own.customer_user_id = new.customer_user_id
+              and own.{key} = new.{key}
        ) as {owner},
        (select date.id from {star}.general_dates as date where date.full_date = new.full_date) as dates_id,
        (
@@ -43,7 +46,9 @@ select new.{key},
        (
            select campaign.id
              from {star}.comagic_campaigns as campaign
-            where campaign.account_id = :account_id and campaign.campaign_id = new.campaign_id
+            where campaign.account_id = :account_id
+              and campaign.customer_user_id = new.customer_user_id
+              and campaign.campaign_id = new.campaign_id
        ) as campaigns_id,
        {measures}
   from period_rows as new

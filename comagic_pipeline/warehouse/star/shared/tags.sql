@@ -18,7 +18,7 @@ select distinct on ({owner}, tag_id)
        case when tag ->> 'tag_employee_id' ~ '^-?[0-9]{1,18}$' then (tag ->> 'tag_employee_id')::bigint end as employee_id,
        tag ->> 'tag_employee_full_name' as employee_full_name
   from period_rows
-  join new_facts using ({key})
+  join new_facts using (customer_user_id, {key})
  cross join jsonb_array_elements(case jsonb_typeof(tags) when 'array' then tags end)
        with ordinality as element (tag, position)
  where tag ->> 'tag_id' ~ '^-?[0-9]{1,18}$'

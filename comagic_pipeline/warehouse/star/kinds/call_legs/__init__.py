@@ -1,4 +1,4 @@
-"""Call legs: the connections that a call is made of. A leg finds its call by account_id and call_id."""
+"""Call legs: the connections that a call is made of. A leg finds its call by source, customer and call_id."""
 
 from sqlalchemy import BigInteger, Boolean, DateTime, Integer, Numeric, String
 
@@ -8,7 +8,7 @@ from comagic_pipeline.warehouse.star.kind import Kind, dimension_table, facts_ta
 comagic_call_legs = dimension_table(
     "comagic_call_legs",
     "Параметры плеч звонков",
-    "A call leg's own parameters; comagic_calls joins on account_id and call_id",
+    "A call leg's own parameters; comagic_calls joins on account_id, customer_user_id and call_id",
     surrogate_id("Идентификатор плеча"),
     column("leg_id", BigInteger, "Внутренний идентификатор плеча", "Leg id in the API"),
     column("call_id", BigInteger, "Внутренний идентификатор звонка", "Call session id in the API", nullable=True),

@@ -7,7 +7,7 @@ select calls_id,
        bool_or(employee -> 'is_talked' = 'true') as is_talked,
        max(rating) filter (where employee_id = rated_employee_id) as rating
   from period_rows
-  join new_facts using (call_id)
+  join new_facts using (customer_user_id, call_id)
  cross join jsonb_array_elements(case jsonb_typeof(employees) when 'array' then employees end) as element (employee)
  cross join lateral (
     select case when employee ->> 'employee_id' ~ '^-?[0-9]{1,18}$' then (employee ->> 'employee_id')::bigint end
