@@ -74,6 +74,7 @@ class CustomReport:
                 day_of(self.method),
                 place_of(self.method),
                 json_of(self.method, self.fields),
+                self.method.key if self.method.is_key_unique and {*self.method.key} <= {*self.fields} else (),
             )
         makers = [(source.table, rows_of(source, self.method, zone)) for source in self.tables]
         return StructuredTarget(self.asset_name, self.processor_id, day_of(self.method), makers)

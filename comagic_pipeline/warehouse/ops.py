@@ -24,6 +24,7 @@ from sqlalchemy import (
     insert,
     select,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData(schema="ops")
 
@@ -83,6 +84,21 @@ rejected_rows = Table(
     Column("loaded_at", DateTime(timezone=True), nullable=False, comment="When it was met"),
     Index("rejected_rows_idx_1", "account_id", "table_name", "event_date"),
     comment="Values of the API that did not fit; gone when their day is loaded again without them",
+)
+
+removed_rows = Table(
+    "removed_rows",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("removed_at", DateTime(timezone=True), nullable=False, comment="When the load removed it"),
+    *_table_of_rows("Table that held it"),
+    Column("day", Date, comment="Day of the row; empty for dictionaries"),
+    _text("row_key", "Key of the row; empty where the table has none", nullable=True),
+    Column("row", JSONB, nullable=False, comment="The row as it was, by the names of its columns"),
+    _text("run_id", "Dagster run that removed it"),
+    Index("removed_rows_idx_1", "account_id", "removed_at"),
+    Index("removed_rows_idx_2", "account_id", "table_name", "day"),
+    comment="Rows that a load removed because the API has them no more, kept for keep_deleted_days",
 )
 
 custom_reports = Table(

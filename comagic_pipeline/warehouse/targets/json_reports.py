@@ -4,8 +4,8 @@ Rows are numbered within their day by time and key, so that the same rows get th
 that are right already are not touched: a second load writes nothing, and ids are stable.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -13,24 +13,40 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    CursorResult,
     Date,
+    FromClause,
     Index,
     Integer,
     MetaData,
     PrimaryKeyConstraint,
     Table,
     Text,
+    column,
+    literal_column,
+    select,
+    table,
     text,
 )
 from sqlalchemy import (
     Sequence as DatabaseSequence,
 )
+from sqlalchemy.schema import CreateTable
 
-from comagic_pipeline.warehouse.changes import Changes
+from comagic_pipeline.warehouse.changes import (
+    DAY,
+    IDENTITY,
+    VALUES,
+    Changes,
+    Compared,
+    aside,
+    by_values,
+    unmatched,
+)
 from comagic_pipeline.warehouse.copying import copy_rows
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.months import ensure_months
-from comagic_pipeline.warehouse.targets import Account, RejectedValue
+from comagic_pipeline.warehouse.targets import Account, RejectedValue, Removed
 
 metadata = MetaData(schema="star")
 
@@ -77,6 +93,7 @@ comagic_reports = Table(
 )
 """Columns, types and labels are mybi's; the customer is ours, behind them."""
 
+_gone = aside(comagic_reports.name, [Column(IDENTITY, BigInteger)])
 _COLUMNS = {"simple_date": "date", "moment": "timestamp", "row_key": "text", "row_data": "text"}
 
 
@@ -85,7 +102,7 @@ class JsonReportTarget:
     """The rows of one custom report in `comagic_reports`.
 
     `day` gives the day of a row, None for a report that tells no time; `place` what orders the rows of a day: time, or
-    None, and key; `json` the text of a row.
+    None, and key; `json` the text of a row. `key` are the fields that tell rows apart, where the texts hold them.
     """
 
     name: str
@@ -93,6 +110,7 @@ class JsonReportTarget:
     day: Callable[[Any], date | None]
     place: Callable[[Any], tuple[datetime | None, str]]
     json: Callable[[Any], str]
+    key: Sequence[str] = ()
 
     def day_of(self, row: Any) -> date | None:
         """The day of a row."""
@@ -122,24 +140,84 @@ class JsonReportTarget:
         copy_rows(connection, warehouse, "pg_temp.incoming_rows", [*_COLUMNS], [*_COLUMNS.values()], values)
         return ()
 
-    def finish(
+    def compare(
         self,
         connection: Connection,
         warehouse: Warehouse,
         account: Account,
         days: Sequence[date],  # noqa: ARG002
         loaded_at: datetime,  # noqa: ARG002
-    ) -> Changes:
-        """Number the rows and make the table's days equal to them."""
-        names = _NAMES | {"reports": warehouse.quote("star", comagic_reports.name)}
+    ) -> Mapping[date | None, Compared]:
+        """Number the rows and compare them with those of the table, which are not touched yet."""
         for statement in _NUMBER:
             connection.execute(text(statement))
-        values = account.values | {"processor_id": self.processor_id}
-        deleted, updated, added = (
-            connection.execute(text(statement.format(**names)), values).rowcount for statement in _MERGE
-        )
+        counted: Iterable[Any] = self._execute(connection, warehouse, account, _COMPARE)
+        found: dict[date | None, Compared] = {
+            day: Compared(Changes(added, updated, deleted), before) for day, added, updated, deleted, before in counted
+        }
+        connection.execute(CreateTable(_gone, if_not_exists=True))
+        # A number within the day says nothing of which rows went: these are found by their values.
+        changed = [day for day, each in found.items() if each.changes.updated or each.changes.deleted]
+        if changed:
+            self._execute(connection, warehouse, account, _SET_ASIDE, days=changed)
+            for day, _, _, _, _, vanished in connection.execute(by_values(self._here, _gone)):
+                if day in changed:
+                    found[day] = replace(found[day], vanished=vanished)
+        return found
+
+    def put_back(self, connection: Connection, warehouse: Warehouse, account: Account, days: Sequence[date]) -> None:  # noqa: ARG002
+        """Leave the days out of what the end does."""
+        for name in ("incoming_days", "numbered_rows"):
+            connection.execute(text(f"delete from {name} where simple_date = any(:days)"), {"days": list(days)})  # noqa: S608 - constants
+
+    def finish(
+        self,
+        connection: Connection,
+        warehouse: Warehouse,
+        account: Account,
+        days: Sequence[date],
+        removed: Removed | None,
+    ) -> None:
+        """Make the table's days equal to the rows."""
+        if removed:
+            places = unmatched(self._here, _gone, days, is_bounded=bool(self.key))
+            removed.keep(connection, comagic_reports, places, days, "simple_date", ("row_id",))
+        for statement in _MERGE:
+            self._execute(connection, warehouse, account, statement)
         connection.execute(text(_END))
-        return Changes(added, updated, deleted)
+
+    def _execute(
+        self, connection: Connection, warehouse: Warehouse, account: Account, statement: str, **values: Any
+    ) -> CursorResult[Any]:
+        names = _NAMES | {
+            "reports": warehouse.quote("star", comagic_reports.name),
+            "gone": connection.dialect.identifier_preparer.quote_identifier(_gone.name),
+            "identity": self._identity.format(row="report"),
+        }
+        values |= account.values | {"processor_id": self.processor_id}
+        return connection.execute(text(statement.format(**names)), values)
+
+    @property
+    def _identity(self) -> str:
+        """SQL for the hash of a row's key; one and the same for all rows where the texts do not hold the key."""
+        if not self.key:
+            return "cast(0 as bigint)"
+        # Names of fields are the catalog's.
+        fields = ", ".join(f"cast({{row}}.row_data as json) ->> '{name}'" for name in self.key)
+        return f"hash_record_extended(row({fields}), 0)"
+
+    @property
+    def _here(self) -> FromClause:
+        """The rows that come, as `changes` takes them."""
+        return (
+            select(
+                column("simple_date", Date).label(DAY),
+                literal_column(self._identity.format(row="numbered_rows"), BigInteger).label(IDENTITY),
+                literal_column("hashtextextended(row_data, 0)", BigInteger).label(VALUES),
+            )
+            .select_from(table("numbered_rows"))
+            .subquery("here")
+        )
 
 
 _BEGIN = (
@@ -157,6 +235,26 @@ _NUMBER = (
     """,
     "analyze numbered_rows",
 )
+_COMPARE = """
+select coalesce(held.simple_date, incoming.simple_date) as day,
+       count(*) filter (where held.row_id is null),
+       count(*) filter (where held.row_data <> incoming.row_data),
+       count(*) filter (where incoming.row_id is null),
+       count(held.row_id)
+  from (
+      select simple_date, row_id, row_data
+        from {reports} as report
+       where {mine} and simple_date in (select simple_date from incoming_days)
+  ) as held
+  full join numbered_rows as incoming on incoming.simple_date = held.simple_date and incoming.row_id = held.row_id
+ group by day
+"""
+_SET_ASIDE = """
+insert into {gone}
+select report.tableoid, report.ctid, report.simple_date, {identity}, hashtextextended(report.row_data, 0)
+  from {reports} as report
+ where {mine} and report.simple_date = any(:days)
+"""
 _MERGE = (
     """
     delete from {reports} as report
