@@ -62,6 +62,7 @@ def up(host: str, port: int) -> None:
 @click.option("--till", "last_day", type=_DATE, help="Last day, included.  [default: today]")
 @click.option("--table", "tables", multiple=True, help="Only this table; may be repeated.  [default: all]")
 @click.option("--missing", "only_missing", is_flag=True, help="Only the days of reports that are not loaded yet.")
+@click.option("--accept-loss", "accepts_loss", is_flag=True, help="Replace stored rows even where most of them go.")
 @click.option("--plan", "is_plan", is_flag=True, help="Load nothing; tell what it takes and when it is done.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def load(
@@ -70,6 +71,7 @@ def load(
     last_day: datetime | None,
     tables: tuple[str, ...],
     only_missing: bool,
+    accepts_loss: bool,
     is_plan: bool,
     as_json: bool,
 ) -> None:
@@ -91,7 +93,9 @@ def load(
             _plan(config, source, begin, till, tables, only_missing, as_json)
         return
     with sandbox_api(config):
-        summary = run(config, source, begin, till, tables, console, only_missing=only_missing)
+        summary = run(
+            config, source, begin, till, tables, console, only_missing=only_missing, accepts_loss=accepts_loss
+        )
     if as_json:
         click.echo(json.dumps(summary.as_json(), ensure_ascii=False, default=str))
     _finish(summary, console)
@@ -105,6 +109,7 @@ def load(
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows to a file: .csv, .parquet or .xlsx.")
 @click.option("--missing", "only_missing", is_flag=True, help="Only the days that are not loaded yet.")
 @click.option("--rebuild", "is_rebuilt", is_flag=True, help="Delete first all that is loaded of the report.")
+@click.option("--accept-loss", "accepts_loss", is_flag=True, help="Replace stored rows even where most of them go.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def report(
     name: str | None,
@@ -114,6 +119,7 @@ def report(
     out: Path | None,
     only_missing: bool,
     is_rebuilt: bool,
+    accepts_loss: bool,
     as_json: bool,
 ) -> None:
     """Load days of the custom report NAME, as the configuration or its asset calls it; without NAME show them all."""
@@ -137,7 +143,15 @@ def report(
     begin: date = first_day.date() if first_day else max(source.start_date, till - timedelta(days=found.refresh_days))
     with sandbox_api(config):
         summary = command.run_report(
-            config, source, found, (begin, till), console, only_missing=only_missing, is_rebuilt=is_rebuilt, out=out
+            config,
+            source,
+            found,
+            (begin, till),
+            console,
+            only_missing=only_missing,
+            is_rebuilt=is_rebuilt,
+            accepts_loss=accepts_loss,
+            out=out,
         )
     if as_json:
         click.echo(json.dumps(summary.as_json(), ensure_ascii=False, default=str))
@@ -151,6 +165,7 @@ def report(
 @click.option("--table", "tables", multiple=True, help="Only this report; may be repeated.  [default: calls_report]")
 @click.option("--mode", type=click.Choice(["quick", "sampled", "full"]), help="How.  [default: as configured]")
 @click.option("--heal", "heals", is_flag=True, help="Load the days again that differ, and compare them again.")
+@click.option("--accept-loss", "accepts_loss", is_flag=True, help="With --heal: replace rows even where most go.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def reconcile(
     source_name: str | None,
@@ -159,6 +174,7 @@ def reconcile(
     tables: tuple[str, ...],
     mode: str | None,
     heals: bool,
+    accepts_loss: bool,
     as_json: bool,
 ) -> None:
     """Compare loaded days with what CoMagic says: calls, waiting, talking by campaign, call source and tag."""
@@ -175,7 +191,9 @@ def reconcile(
     console = Console(stderr=as_json)
     with sandbox_api(config):
         chosen = mode or source.reconciliation.mode
-        summary = command.reconcile(config, source, period, tables, chosen, console, heals=heals)
+        summary = command.reconcile(
+            config, source, period, tables, chosen, console, heals=heals, accepts_loss=accepts_loss
+        )
     if as_json:
         click.echo(json.dumps(summary.as_json(), ensure_ascii=False))
     command.show(summary, console)
@@ -204,7 +222,9 @@ def waiting(is_given_up: bool, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--source", "source_name", help="Only of this source.")
-@click.option("--status", type=click.Choice(["done", "failed", "skipped", "warning"]), help="Only lines of this kind.")
+@click.option(
+    "--status", type=click.Choice(["done", "failed", "refused", "skipped", "warning"]), help="Only lines of this kind."
+)
 @click.option("--day", type=_DATE, help="Only of this day, YYYY-MM-DD, by the clock of the source.")
 @click.option("--table", help="Only of this table, star or report.")
 @click.option("--lines", default=50, show_default=True, type=click.IntRange(1), help="At most so many.")

@@ -21,6 +21,7 @@ from comagic_pipeline.shown_days import forget_days_before
 from comagic_pipeline.tables import REPORTS, STAR
 from comagic_pipeline.warehouse.changes import Changes
 from comagic_pipeline.warehouse.engine import Warehouse
+from comagic_pipeline.warehouse.previous_rows import purge_removed
 from comagic_pipeline.warehouse.retention import count_outdated, delete_outdated
 
 TABLE = "retention"
@@ -84,6 +85,9 @@ def _retain(
 ) -> int:
     """Delete or count, layer by layer; adds the rows up by table and gives the number of dropped partitions."""
     dropped, now = 0, today(source, utc_now())
+    if not is_dry:
+        with warehouse.begin() as connection:
+            purge_removed(connection, source.account_id, source.keep_deleted_days, utc_now())
     work = count_outdated if is_dry else delete_outdated
     for layer in source.retention.layers:
         horizon = source.horizon(layer, now)

@@ -96,11 +96,13 @@ def run_report(
     *,
     only_missing: bool,
     is_rebuilt: bool,
+    accepts_loss: bool,
     out: Path | None,
 ) -> Summary:
     """Load days of a custom report, both included, then write its rows of these days to the file `out`, if any.
 
-    `is_rebuilt` deletes before all that is loaded of it, `only_missing` leaves out what is. Raises ConfigError,
+    `is_rebuilt` deletes before all that is loaded of it, `only_missing` leaves out what is, `accepts_loss` replaces
+    rows whatever goes. Raises ConfigError,
     WarehouseError or EmbeddedServerError before anything is touched.
     """
     check_period(source, *period)
@@ -108,7 +110,7 @@ def run_report(
         _check_file(out)
     if is_rebuilt:
         _rebuild(config, source, report, console)
-    job = Job(report_job_name(source, report), (), [report.asset_name], "report")
+    job = Job(report_job_name(source, report), (), [report.asset_name], "report", accepts_loss)
     summary = run_job(config, source, *period, job, console, only_missing=only_missing)
     if out and not summary.exit_code:
         try:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from comagic_pipeline.warehouse.migrations.columns import add_column
+from comagic_pipeline.warehouse.migrations.columns import add_column, describe_column
 
 revision = "0007"
 down_revision = "0004"
@@ -30,6 +30,7 @@ def upgrade() -> None:
         "Rows of the latest answer that was refused because it would remove too many; empty: none since the load",
     )
     add_column("loaded_days", "refused_at", "timestamptz", "When that answer was refused")
+    describe_column("journal", "event", "done, refused, skipped, warning or failed")
     op.create_table(
         "removed_rows",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
