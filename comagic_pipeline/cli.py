@@ -191,9 +191,8 @@ def reconcile(
     console = Console(stderr=as_json)
     with sandbox_api(config):
         chosen = mode or source.reconciliation.mode
-        summary = command.reconcile(
-            config, source, period, tables, chosen, console, heals=heals, accepts_loss=accepts_loss
-        )
+        options = {"heals": heals, "accepts_loss": accepts_loss}
+        summary = command.reconcile(config, source, period, tables, chosen, console, **options)
     if as_json:
         click.echo(json.dumps(summary.as_json(), ensure_ascii=False))
     command.show(summary, console)

@@ -276,9 +276,8 @@ def _summary(
             summary.skipped[materialization.asset_key.path[-1]] = str(materialization.metadata[SKIPPED].value)
     journal, ledger = ops.journal.c, ops.loaded_days.c
     with warehouse.connect() as connection:
-        query = select(
-            journal.table_name, journal.rows, journal.points, journal.seconds, journal.event, journal.message
-        )
+        costs = (journal.rows, journal.points, journal.seconds)
+        query = select(journal.table_name, *costs, journal.event, journal.message)
         of_run = journal.run_id == result.run_id
         ends = journal.event.in_(("done", "refused", "failed"))
         lines = connection.execute(query.where(of_run, ends).order_by(journal.id))
@@ -287,9 +286,9 @@ def _summary(
             if event == "refused":
                 summary.refused[name] = message
         marked = (ledger.table_name.in_(list(summary.refused))) & (ledger.refused_at >= started)
-        query = select(ledger.table_name, ledger.day).where(ledger.account_id == source.account_id, marked)
-        for name, day in connection.execute(query.distinct().order_by(ledger.day)):
-            summary.refused_days.setdefault(name, []).append(day)
+        of_source = select(ledger.table_name, ledger.day).where(ledger.account_id == source.account_id, marked)
+        for marked_day in connection.execute(of_source.distinct().order_by(ledger.day)):
+            summary.refused_days.setdefault(marked_day.table_name, []).append(marked_day.day)
         loaded = set(connection.execute(select(ledger.table_name, ledger.day).where(ledger.run_id == result.run_id)))
     days = [first_day + timedelta(days=number) for number in range((last_day - first_day).days + 1)]
     summary.ok, summary.has_failed = result.success and not summary.refused, not result.success

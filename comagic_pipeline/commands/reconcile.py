@@ -70,8 +70,8 @@ def reconcile(
 ) -> ReconcileSummary:
     """Compare the loaded days of a period, both ends included; with `heals` load again what differs, and compare it.
 
-    `tables` empty means those that the schedule compares; `accepts_loss` heals even where most rows go. Raises ConfigError, WarehouseError or EmbeddedServerError
-    before anything is touched.
+    `tables` empty means those that the schedule compares; `accepts_loss` heals even where most rows go.
+    Raises ConfigError, WarehouseError or EmbeddedServerError before anything is touched.
     """
     check_period(source, *period)
     known = [method.table for method in reconciled_reports(source)]
