@@ -86,8 +86,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(\d{4}-\d\d-\d\d) of customer (\d+) has (\d+), the answer (\d+)", r"\1, клиент \2: было \3, в ответе \4"),
         (r"(\d{4}-\d\d-\d\d) has (\d+), the answer (\d+)", r"\1: было \2, в ответе \3"),
         (r"(\d+) more are in comagic_ops\.loaded_days", r"ещё \1 — в comagic_ops.loaded_days"),
-        (r"See whether the personal account shows the same; if the rows are really gone, load again with --accept-loss, "
-         r"or with accept_loss in the Launchpad\.",
+        (r"See whether the personal account shows the same; if the rows are really gone, load again with "
+         r"--accept-loss, or with accept_loss in the Launchpad\.",
          "Проверьте, так ли это в личном кабинете; если строк действительно больше нет, загрузите снова "
          "с --accept-loss или с accept_loss в Launchpad."),
         (r"; then load the days again\.", "; затем загрузите дни снова."),
