@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import ColumnElement, Connection, Select, Table, delete, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, column, delete, select, text
 
 from comagic_pipeline.warehouse.changes import PARTITION, PLACE
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
@@ -25,8 +25,9 @@ _BATCH = 10_000
 def put_back(connection: Connection, warehouse: Warehouse, table: Table, which: ColumnElement[bool]) -> None:
     """Make these rows of a table what they were before this transaction; raises WarehouseError."""
     connection.execute(delete(table).where(which))
-    columns = [each.name for each in table.columns]
-    wanted = select(*(table.c[name] for name in columns)).where(which)
+    # Not the declared ones: a table may have columns that the catalog dropped, or of somebody's own.
+    columns = list(connection.scalars(_columns, {"name": _name(connection, table)}))
+    wanted = select(*map(column, columns)).select_from(table).where(which)
     _copy(connection, warehouse, [sql.SQL(_sql(connection, wanted))], _name(connection, table), columns)
 
 
@@ -147,6 +148,11 @@ def _sql(connection: Connection, query: Select[Any]) -> str:
     return str(compiled)
 
 
+_columns = text(
+    "select attname from pg_attribute"
+    " where attrelid = to_regclass(:name) and attnum > 0 and not attisdropped and attgenerated = ''"
+    " order by attnum"
+)
 _REMOVED = """
 select cast({now} as timestamptz), cast({account_id} as int), cast({customer_user_id} as bigint),
        cast({table_name} as text), {day}, {key}, to_jsonb(removed), cast({run_id} as text)
