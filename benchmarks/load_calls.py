@@ -37,6 +37,7 @@ from comagic_pipeline.sandbox.world import World
 from comagic_pipeline.warehouse.embedded import EmbeddedServer
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.load import DayLoad
+from comagic_pipeline.warehouse.losses import LossLimit, Protection
 from comagic_pipeline.warehouse.migrations import upgrade
 from comagic_pipeline.warehouse.targets import Account
 from comagic_pipeline.warehouse.targets.raw import RawTarget
@@ -45,6 +46,7 @@ METHOD = methods()["get.calls_report"]
 FIRST_DAY, DAYS = date(2026, 1, 1), 80
 LAST_DAY = FIRST_DAY + timedelta(days=DAYS - 1)
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
+PROTECTION = Protection(LossLimit(percent=20, rows=10), today=NOW.date())
 TABLE = '"comagic_raw"."calls_report"'
 
 
@@ -105,7 +107,7 @@ def load(url: str, api: str) -> tuple[int, float]:
     with (
         Warehouse(url) as warehouse,
         Client(api, Token(SANDBOX_TOKEN)) as client,
-        DayLoad(warehouse, RawTarget(METHOD), Account(1), "benchmark") as target,
+        DayLoad(warehouse, RawTarget(METHOD), Account(1), "benchmark", protection=PROTECTION) as target,
     ):
         for step in PeriodReader(client, METHOD, ZoneInfo("Europe/Moscow")).read(FIRST_DAY, LAST_DAY):
             match step:

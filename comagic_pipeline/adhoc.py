@@ -8,6 +8,7 @@ from dagster import Failure, JobDefinition, OpExecutionContext, job, op
 from pydantic import Field, ValidationError
 
 from comagic_pipeline.assets.custom_reports import prepared, wanted
+from comagic_pipeline.assets.protection import LoadConfig
 from comagic_pipeline.assets.report_load import ReportLoad
 from comagic_pipeline.config import Config, ConfigError, CustomReportSection, Source, clashes, custom_report, parse_day
 from comagic_pipeline.config.reading import problem
@@ -35,6 +36,10 @@ class AdhocReport(RunConfig):
     )
     from_raw: bool = Field(
         default=True, description="Whether days that raw tables hold are read from there, at no points."
+    )
+    accept_loss: bool = Field(
+        default=False,
+        description="Replace stored rows even if that removes more of them than loss_limit of the configuration.",
     )
 
 
@@ -83,7 +88,9 @@ def adhoc_report_job(configuration: Config) -> JobDefinition:
             source, report, period = understood(configuration, config)
         except ConfigError as error:
             raise Failure(str(error), allow_retries=False) from None
-        load = ReportLoad(context, api, warehouse, source, wanted(source, report), None)
+        load = ReportLoad(
+            context, api, warehouse, source, wanted(source, report), None, LoadConfig(accept_loss=config.accept_loss)
+        )
         entry = load.load(period, partial(prepared, configuration, report))
         context.add_output_metadata(
             {

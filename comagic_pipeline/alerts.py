@@ -64,6 +64,7 @@ def look(
     """Find what is wrong, tell people what they do not know, and tell them what is over."""
     seen = [
         *(cause for source in config.sources for cause in _of_source(source, warehouse, now)),
+        *(cause for source in config.sources for cause in _refused(source, warehouse, now)),
         *_failed_runs(instance, warehouse, now),
     ]
     seen += _red_checks(instance, checks, {cause.cause for cause in seen}, _failing(config, warehouse, now))
@@ -135,6 +136,16 @@ def _of_source(source: Source, warehouse: Warehouse, now: datetime) -> Iterator[
         text = "\n".join(filter(None, [what, f"Tables: {named}", message, step]))
         digest = sha256(words.encode()).hexdigest()[:16]
         yield Alert(f"failed\n{source.name}\n{digest}", source.account_id, text)
+
+
+def _refused(source: Source, warehouse: Warehouse, now: datetime) -> Iterator[Alert]:
+    """Tables that kept rows which their last load would have removed; of days of reports the check tells."""
+    with warehouse.connect() as connection:
+        refused = book.refused_loads(connection, source.account_id, now - REMEMBERED)
+    for table, message, step in refused:
+        if table not in source.reports:
+            text = "\n".join(filter(None, [f"{source.name}: a load of {table} was refused", message, step]))
+            yield Alert(f"refused\n{source.name}\n{table}", source.account_id, text)
 
 
 def _are_points_spent(source: Source, warehouse: Warehouse, now: datetime) -> bool:

@@ -24,6 +24,9 @@ CONTINUES, WAITED_FOR = "comagic/continues", "comagic/waited_for"
 LEAVES_POINTS = "comagic/leaves_points"
 """The tag of a run that must leave so many of the day's points, other than the source's reserve."""
 
+ACCEPTS_LOSS = "comagic/accept_loss"
+"""The tag of a run that may remove any share of the stored rows."""
+
 COMMAND = "comagic/command"
 """The tag of a run that a command of ours began: which one."""
 _TRIGGERS = {

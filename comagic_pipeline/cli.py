@@ -78,6 +78,7 @@ def up(host: str, port: int, hosts: tuple[str, ...]) -> None:
 @click.option("--till", "last_day", type=_DAY, help="Last day, included.  [default: today]")
 @click.option("--table", "tables", multiple=True, help="Only this table; may be repeated.  [default: all]")
 @click.option("--missing", "only_missing", is_flag=True, help="Only the days of reports that are not loaded yet.")
+@click.option("--accept-loss", "accepts_loss", is_flag=True, help="Replace stored rows even where most of them go.")
 @click.option("--plan", "is_plan", is_flag=True, help="Load nothing; tell what it takes and when it is done.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def load(
@@ -86,6 +87,7 @@ def load(
     last_day: date | None,
     tables: tuple[str, ...],
     only_missing: bool,
+    accepts_loss: bool,
     is_plan: bool,
     as_json: bool,
 ) -> None:
@@ -107,7 +109,9 @@ def load(
             _plan(config, source, begin, till, tables, only_missing, as_json)
         return
     with sandbox_api(config):
-        summary = run(config, source, begin, till, tables, console, only_missing=only_missing)
+        summary = run(
+            config, source, begin, till, tables, console, only_missing=only_missing, accepts_loss=accepts_loss
+        )
     if as_json:
         click.echo(json.dumps(summary.as_json(), ensure_ascii=False, default=str))
     _finish(summary, console)
@@ -124,6 +128,7 @@ def load(
 )
 @click.option("--missing", "only_missing", is_flag=True, help="Only the days that are not loaded yet.")
 @click.option("--rebuild", "is_rebuilt", is_flag=True, help="Delete first all that is loaded of the report.")
+@click.option("--accept-loss", "accepts_loss", is_flag=True, help="Replace stored rows even where most of them go.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def report(
     name: str | None,
@@ -134,6 +139,7 @@ def report(
     is_raw: bool,
     only_missing: bool,
     is_rebuilt: bool,
+    accepts_loss: bool,
     as_json: bool,
 ) -> None:
     """Load days of the custom report NAME, as the configuration or its asset calls it; without NAME show them all."""
@@ -164,6 +170,7 @@ def report(
             console,
             only_missing=only_missing,
             is_rebuilt=is_rebuilt,
+            accepts_loss=accepts_loss,
             out=out,
             escapes_formulas=not is_raw,
         )
@@ -179,6 +186,7 @@ def report(
 @click.option("--table", "tables", multiple=True, help="Only this report; may be repeated.  [default: calls_report]")
 @click.option("--mode", type=click.Choice(["quick", "sampled", "full"]), help="How.  [default: as configured]")
 @click.option("--heal", "heals", is_flag=True, help="Load the days again that differ, and compare them again.")
+@click.option("--accept-loss", "accepts_loss", is_flag=True, help="With --heal: replace rows even where most go.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def reconcile(
     source_name: str | None,
@@ -187,6 +195,7 @@ def reconcile(
     tables: tuple[str, ...],
     mode: str | None,
     heals: bool,
+    accepts_loss: bool,
     as_json: bool,
 ) -> None:
     """Compare loaded days with what CoMagic says: calls, waiting, talking by campaign, call source and tag."""
@@ -203,7 +212,8 @@ def reconcile(
     console = Console(stderr=as_json)
     with sandbox_api(config):
         chosen = mode or source.reconciliation.mode
-        summary = command.reconcile(config, source, period, tables, chosen, console, heals=heals)
+        options = {"heals": heals, "accepts_loss": accepts_loss}
+        summary = command.reconcile(config, source, period, tables, chosen, console, **options)
     if as_json:
         click.echo(json.dumps(summary.as_json(), ensure_ascii=False))
     command.show(summary, console)
@@ -232,7 +242,9 @@ def waiting(is_given_up: bool, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--source", "source_name", help="Only of this source.")
-@click.option("--status", type=click.Choice(["done", "failed", "skipped", "warning"]), help="Only lines of this kind.")
+@click.option(
+    "--status", type=click.Choice(["done", "failed", "refused", "skipped", "warning"]), help="Only lines of this kind."
+)
 @click.option("--day", type=_DAY, help="Only of this day, YYYY-MM-DD, by the clock of the source.")
 @click.option("--table", help="Only of this table, star or report.")
 @click.option("--lines", default=50, show_default=True, type=click.IntRange(1), help="At most so many.")

@@ -82,7 +82,8 @@ def choose(source: Source, different: Sequence[DifferentDay], left: int) -> Heal
     if loaded:
         first_day, last_day = _newest(loaded, loaded[0].table_name)
         return Healing(source, loaded[0].table_name, first_day, last_day, is_load=False)
-    mendable = [each for each in different if each.heal_tries < _MOST_TRIES and not each.is_asked_for]
+    open_days = [each for each in different if each.refused_at is None]
+    mendable = [each for each in open_days if each.heal_tries < _MOST_TRIES and not each.is_asked_for]
     if not mendable:
         return f"{len(different)} days differ and did not get right" if different else "no days differ"
     if left <= 0:

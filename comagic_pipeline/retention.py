@@ -24,6 +24,7 @@ from comagic_pipeline.shown_days import forget_days_before
 from comagic_pipeline.tables import REPORTS, STAR
 from comagic_pipeline.warehouse.changes import Changes
 from comagic_pipeline.warehouse.engine import Warehouse
+from comagic_pipeline.warehouse.previous_rows import purge_removed
 from comagic_pipeline.warehouse.retention import MonthsLeftError, count_outdated, delete_outdated
 
 TABLE = "retention"
@@ -107,6 +108,9 @@ def _retain(
 ) -> None:
     """Delete or count, layer by layer, and fill in the summary."""
     now = today(source, utc_now())
+    if not is_dry:
+        with warehouse.begin() as connection:
+            purge_removed(connection, source.account_id, source.keep_deleted_days, utc_now())
     work = count_outdated if is_dry else delete_outdated
     for layer in source.retention.layers:
         horizon = source.horizon(layer, now)

@@ -15,6 +15,7 @@ _RUSSIAN: Mapping[str, str] = {
     "seconds": "секунд",
     "done": "готово",
     "skipped": "пропущено",
+    "refused": "не принято",
     "failed": "ошибка",
     "warning": "предупреждение",
     "person": "человек",
@@ -89,6 +90,17 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(\S+) is detached from (\S+): attach it, rename it or drop it",
          r"\1 отсоединена от \2: присоедините, переименуйте или удалите её"),
         (r"the server refuses it \((.+?)\): correct that", r"сервер отказал (\1): исправьте причину"),
+        (r"the table keeps its (\d+) rows because the answer, with (\d+), would remove too many of them",
+         r"в таблице оставлено строк: \1, потому что в ответе их \2 и пропало бы слишком много"),
+        (r"(\d+) days keep their rows because the answer would remove too many of them:",
+         r"строки оставлены за дней: \1, потому что с ответом их пропало бы слишком много:"),
+        (r"(\d{4}-\d\d-\d\d) of customer (\d+) has (\d+), the answer (\d+)", r"\1, клиент \2: было \3, в ответе \4"),
+        (r"(\d{4}-\d\d-\d\d) has (\d+), the answer (\d+)", r"\1: было \2, в ответе \3"),
+        (r"(\d+) more are in comagic_ops\.loaded_days", r"ещё \1 — в comagic_ops.loaded_days"),
+        (r"See whether the personal account shows the same; if the rows are really gone, load again with "
+         r"--accept-loss, or with accept_loss in the Launchpad\.",
+         "Проверьте, так ли это в личном кабинете; если строк действительно больше нет, загрузите снова "
+         "с --accept-loss или с accept_loss в Launchpad."),
         (r"; then load the days again\.", "; затем загрузите дни снова."),
     )
 )  # fmt: skip

@@ -18,6 +18,7 @@ from dagster import (
 
 from comagic_pipeline.assets.describe import OWNER, asset_key, columns_of
 from comagic_pipeline.assets.journal import SKIPPED
+from comagic_pipeline.assets.protection import LoadConfig
 from comagic_pipeline.assets.report_load import ReportLoad, Wanted
 from comagic_pipeline.config import Config, SchemaNames, Source
 from comagic_pipeline.custom_reports.report import CustomReport
@@ -30,21 +31,21 @@ from comagic_pipeline.warehouse.report_tables import prepare, sql_table
 GROUP = "custom_reports"
 
 
-def custom_report_asset(config: Config, source: Source, report: CustomReport) -> AssetsDefinition:
+def custom_report_asset(configuration: Config, source: Source, report: CustomReport) -> AssetsDefinition:
     """The asset of a custom report of a source: its days are replaced in all of its tables at once."""
 
     @multi_asset(
         name=f"{source.name}_{report.asset_name}",
-        specs=[_spec(source, report, config.warehouse.schemas)],
+        specs=[_spec(source, report, configuration.warehouse.schemas)],
         partitions_def=daily_partitions(source),
         backfill_policy=BackfillPolicy.single_run(),
         pool=source.pool,
     )
     def custom_report(
-        context: AssetExecutionContext, api: DataApi, warehouse: WarehouseResource
+        context: AssetExecutionContext, config: LoadConfig, api: DataApi, warehouse: WarehouseResource
     ) -> MaterializeResult[None]:
-        load = ReportLoad(context, api, warehouse, source, wanted(source, report), context.asset_key)
-        entry = load.load(days_of(context.partition_time_window), partial(prepared, config, report))
+        load = ReportLoad(context, api, warehouse, source, wanted(source, report), context.asset_key, config)
+        entry = load.load(days_of(context.partition_time_window), partial(prepared, configuration, report))
         return MaterializeResult(metadata={SKIPPED: entry.skipped} if entry.skipped else {})
 
     return custom_report

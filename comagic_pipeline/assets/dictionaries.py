@@ -10,11 +10,13 @@ from comagic_pipeline.api.dictionaries import DictionaryReader
 from comagic_pipeline.assets.customers import Customers
 from comagic_pipeline.assets.describe import asset_spec
 from comagic_pipeline.assets.journal import SKIPPED, journaled
+from comagic_pipeline.assets.protection import LoadConfig, protection
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.config import SchemaNames, Source
 from comagic_pipeline.resources import DataApi, WarehouseResource
 from comagic_pipeline.tables import needed_by
 from comagic_pipeline.warehouse.load import replace_dictionary
+from comagic_pipeline.warehouse.losses import LossRefusedError
 from comagic_pipeline.warehouse.raw import raw_table
 from comagic_pipeline.warehouse.targets import Account
 
@@ -30,8 +32,9 @@ def dictionary_asset(source: Source, method: Method, schemas: SchemaNames) -> As
         pool=source.pool,
     )
     def dictionary(
-        context: AssetExecutionContext, api: DataApi, warehouse: WarehouseResource
+        context: AssetExecutionContext, config: LoadConfig, api: DataApi, warehouse: WarehouseResource
     ) -> MaterializeResult[None]:
+        shield = protection(source, context.run, config)
         with (
             journaled(context, warehouse.get(), source, method.table) as entry,
             api.client(source.name, 0, warehouse.get(), context.run.run_id) as client,
@@ -45,8 +48,14 @@ def dictionary_asset(source: Source, method: Method, schemas: SchemaNames) -> As
                     entry.points += reader.points
                     entry.warnings += reader.warnings
                 now = datetime.now(UTC)
-                entry.changes += replace_dictionary(warehouse.get(), method, account, rows, rejected, now)
-                entry.rows += len(rows)
+                place = (warehouse.get(), method, account)
+                try:
+                    entry.changes += replace_dictionary(*place, rows, rejected, now, shield, context.run.run_id)
+                except LossRefusedError as error:
+                    entry.refused.append(error.refusal)
+                    entry.rows += error.refusal.rows
+                else:
+                    entry.rows += len(rows)
 
             Customers(source, method, client, warehouse.get(), entry).load_each(load, lambda _: None)
         metadata: dict[str, Any] = {"dagster/row_count": entry.rows, "points": entry.points}

@@ -6,7 +6,7 @@ for its run, and says whether its days are to wait for another one.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -27,6 +27,7 @@ from comagic_pipeline.next_steps import next_step
 from comagic_pipeline.warehouse import ops, waiting
 from comagic_pipeline.warehouse.changes import Changes
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
+from comagic_pipeline.warehouse.losses import Refusal
 from comagic_pipeline.warehouse.report_tables import StructureChangedError
 from comagic_pipeline.warehouse.star.accounts import set_status
 
@@ -42,6 +43,12 @@ SKIPPED = "skipped"
 INTERRUPTED = DagsterExecutionInterruptedError.__name__
 """The message of a load that a person, or the end of the services, stopped."""
 _STOPPED = "Nothing, if a person stopped it; else it goes on by itself while `up` runs."
+_ACCEPT_LOSS = (
+    "See whether the personal account shows the same; if the rows are really gone, load again with --accept-loss, or "
+    "with accept_loss in the Launchpad."
+)
+_NAMED = 20
+"""How many days a message names."""
 _MISTAKE = "This is a mistake of comagic_pipeline: please report it with the traceback."
 
 
@@ -59,6 +66,29 @@ class Entry:
     """What a person does about that."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """What a failure shows of what was done before it."""
+    refused: list[Refusal] = field(default_factory=list)
+    """Days, or the dictionary, that kept their rows because the answer would have removed too many."""
+
+    @property
+    def event(self) -> str:
+        """How the load ended, when it did not fail."""
+        return "skipped" if self.skipped else "refused" if self.refused else "done"
+
+
+def told_refused(refused: Sequence[Refusal]) -> str:
+    """Return what is said of rows that were kept: how many, and how many the answer had."""
+    days = sorted((each for each in refused if each.day), key=lambda each: (str(each.day), each.customer_user_id))
+    if not days:
+        rows, answer = sum(each.rows for each in refused), sum(each.answer_rows for each in refused)
+        return f"the table keeps its {rows} rows because the answer, with {answer}, would remove too many of them"
+    named = []
+    for each in days[:_NAMED]:
+        customer = f" of customer {each.customer_user_id}" if each.customer_user_id else ""
+        named.append(f"{each.day}{customer} has {each.rows}, the answer {each.answer_rows}")
+    if len(days) > _NAMED:
+        named.append(f"{len(days) - _NAMED} more are in comagic_ops.loaded_days")
+    text = f"{len({each.day for each in days})} days keep their rows because the answer would remove too many of them"
+    return f"{text}: {'; '.join(named)}"
 
 
 @contextmanager
@@ -76,6 +106,8 @@ def journaled(
     started, entry = time.monotonic(), Entry()
 
     def record(event: str, message: str | None = None, error: BaseException | None = None) -> None:
+        if entry.refused and event != "refused":
+            entry.warnings.append(told_refused(entry.refused))
         seconds = time.monotonic() - started
         with warehouse.begin() as connection:
             if period:
@@ -129,7 +161,10 @@ def journaled(
         with suppress(WarehouseError, SQLAlchemyError):
             record("failed", type(error).__name__, error)
         raise
-    record("skipped" if entry.skipped else "done", entry.skipped)
+    if entry.event == "refused":
+        entry.next_step = _ACCEPT_LOSS
+        context.log.warning(f"{told_refused(entry.refused)}. {_ACCEPT_LOSS}")
+    record(entry.event, told_refused(entry.refused) if entry.event == "refused" else entry.skipped)
 
 
 def _days(period: tuple[date, date] | None) -> str:

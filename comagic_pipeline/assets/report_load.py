@@ -16,6 +16,7 @@ from comagic_pipeline.asked import CONTINUES, reserve_of
 from comagic_pipeline.assets.customers import Customers
 from comagic_pipeline.assets.days import DoneDays
 from comagic_pipeline.assets.journal import Entry, journaled
+from comagic_pipeline.assets.protection import LoadConfig, protection
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.config import Source
 from comagic_pipeline.custom_reports.from_raw import days_in_raw, raw_rows
@@ -23,6 +24,7 @@ from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.resources import DataApi, WarehouseResource
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.load import DayLoad, LoadedDay
+from comagic_pipeline.warehouse.previous_rows import purge_removed
 from comagic_pipeline.warehouse.raw_days import snapshot
 from comagic_pipeline.warehouse.targets import Account, Target
 from comagic_pipeline.warehouse.waiting import expect_of_customers, periods, strike_off, waiting_days_of
@@ -62,7 +64,9 @@ class ReportLoad:
         source: Source,
         wanted: Wanted,
         asset_key: AssetKey | None,
+        config: LoadConfig,
     ) -> None:
+        self._protection = protection(source, context.run, config)
         self._context, self._api, self._warehouse = context, api, warehouse.get()
         self._source, self._wanted, self._asset_key = source, wanted, asset_key
         self._done = DoneDays(context)
@@ -114,6 +118,7 @@ class ReportLoad:
                                         loaded = days.complete(first_day, last_day, points, reader.left_out)
                                         self._tell(loaded, account, entry, DATA_API)
                     finally:
+                        self._note_refused(days, entry)
                         entry.changes += days.changes
                         entry.points += reader.points
                         entry.warnings += reader.warnings
@@ -125,6 +130,8 @@ class ReportLoad:
                         strike_off(connection, *ids, wanted.target.name, *period)
 
                 customers.load_each(load, skip)
+            with self._warehouse.begin() as connection:
+                purge_removed(connection, source.account_id, source.keep_deleted_days, datetime.now(UTC))
         return entry
 
     def _sorted_out(self, rows: Sequence[Row], first_day: date) -> tuple[Sequence[Row], Counter[date]]:
@@ -146,7 +153,18 @@ class ReportLoad:
             self._context.run.run_id,
             facts=wanted.facts,
             filter_text=wanted.filter.text if wanted.filter else None,
+            protection=self._protection,
         )
+
+    def _note_refused(self, days: DayLoad, entry: Entry) -> None:
+        """Tell of the days that kept their rows: they are loaded, with the rows that they had."""
+        entry.refused += days.refused.values()
+        for day, refused in days.refused.items():
+            self._rows[refused.customer_user_id, day] = refused.rows
+            if self._asset_key:
+                told = {"refused_rows": refused.answer_rows}
+                self._done.add(self._asset_key, day, refused.rows, refused.customer_user_id, **told)
+        entry.rows = sum(self._rows.values())
 
     def _asked_of(self, account: Account, period: Period) -> Sequence[Period]:
         """What to read for an account, the newest days first."""
@@ -190,7 +208,8 @@ class ReportLoad:
                 costs = {"points": day.points, "seconds": day.seconds}
                 self._done.add(self._asset_key, day.day, day.rows, account.customer_user_id, **costs, **told)
         entry.rows = sum(self._rows.values())
-        self._context.log.info(f"{self._wanted.target.name}: complete from {loaded[0].day} to {loaded[-1].day}")
+        if loaded:
+            self._context.log.info(f"{self._wanted.target.name}: complete from {loaded[0].day} to {loaded[-1].day}")
 
 
 def _days_of(period: Period) -> list[date]:

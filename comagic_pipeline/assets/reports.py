@@ -4,6 +4,7 @@ from dagster import AssetExecutionContext, AssetsDefinition, BackfillPolicy, Mat
 
 from comagic_pipeline.assets.describe import asset_spec
 from comagic_pipeline.assets.journal import SKIPPED
+from comagic_pipeline.assets.protection import LoadConfig
 from comagic_pipeline.assets.report_load import ReportLoad, Wanted
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.config import SchemaNames, Source
@@ -30,8 +31,10 @@ def report_asset(source: Source, method: Method, schemas: SchemaNames) -> Assets
         backfill_policy=BackfillPolicy.single_run(),
         pool=source.pool,
     )
-    def report(context: AssetExecutionContext, api: DataApi, warehouse: WarehouseResource) -> MaterializeResult[None]:
-        load = ReportLoad(context, api, warehouse, source, wanted, context.asset_key)
+    def report(
+        context: AssetExecutionContext, config: LoadConfig, api: DataApi, warehouse: WarehouseResource
+    ) -> MaterializeResult[None]:
+        load = ReportLoad(context, api, warehouse, source, wanted, context.asset_key, config)
         entry = load.load(days_of(context.partition_time_window))
         # What is given here stands with every day.
         return MaterializeResult(metadata={SKIPPED: entry.skipped} if entry.skipped else {})

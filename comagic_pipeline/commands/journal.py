@@ -14,7 +14,7 @@ from comagic_pipeline.opening import open_warehouse
 from comagic_pipeline.texts import Language, text_in
 from comagic_pipeline.warehouse.ops import journal
 
-_STYLES = {"done": "green", "skipped": "yellow", "warning": "yellow", "failed": "bold red"}
+_STYLES = {"done": "green", "skipped": "yellow", "warning": "yellow", "refused": "bold red", "failed": "bold red"}
 _COUNTS = ("rows", "added", "updated", "deleted", "points", "seconds")
 
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import distinct, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from comagic_pipeline.asked import COMMAND, CONTINUES, RANGE_END, RANGE_START, load_job_name
+from comagic_pipeline.asked import ACCEPTS_LOSS, COMMAND, CONTINUES, RANGE_END, RANGE_START, load_job_name
 from comagic_pipeline.assets.journal import POINTS_SPENT_UNTIL, SKIPPED
 from comagic_pipeline.checks import equals_api
 from comagic_pipeline.config import Config, ConfigError, Source
@@ -46,7 +46,8 @@ class TableSummary:
 class Summary:
     """How a load ended. `missing` are the days that were asked for and not loaded, oldest first.
 
-    `skipped` says of tables that the account has no access to, why.
+    `skipped` says of tables that the account has no access to, why. `refused` says of tables which rows they kept
+    because the load would have removed too many, `refused_days` are the days of reports that did so.
     """
 
     source: str
@@ -54,16 +55,24 @@ class Summary:
     last_day: date
     run_id: str = ""
     ok: bool = False
+    has_failed: bool = False
     error: str | None = None
     points_spent_until: str | None = None
     tables: dict[str, TableSummary] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    refused_days: dict[str, list[date]] = field(default_factory=dict)
     missing: list[date] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
-        """0 done, 1 failed, 3 stopped by the day's points."""
+        """0 done, 1 failed or refused, 3 stopped by the day's points."""
         return 0 if self.ok else 3 if self.points_spent_until else 1
+
+    @property
+    def is_only_refused(self) -> bool:
+        """True when all was loaded but rows that were kept."""
+        return bool(self.refused) and not self.has_failed
 
     def as_json(self) -> dict[str, object]:
         """The summary for machines; dates as YYYY-MM-DD."""
@@ -71,6 +80,7 @@ class Summary:
             "first_day": self.first_day.isoformat(),
             "last_day": self.last_day.isoformat(),
             "missing": [day.isoformat() for day in self.missing],
+            "refused_days": {name: [day.isoformat() for day in days] for name, days in self.refused_days.items()},
             "points": sum(table.points for table in self.tables.values()),
         }
 
@@ -92,10 +102,11 @@ def load(
     console: Console,
     *,
     only_missing: bool = False,
+    accepts_loss: bool = False,
 ) -> Summary:
     """Load days of a source, both included; `tables` empty means all that the config chooses.
 
-    `only_missing` leaves out the days of reports that the ledger has.
+    `only_missing` leaves out the days of reports that the ledger has, `accepts_loss` replaces rows whatever goes.
     Raises ConfigError, WarehouseError or EmbeddedServerError before anything is touched, and KeyboardInterrupt when the
     load was told to stop: whole days that were loaded stay.
     """
@@ -107,7 +118,7 @@ def load(
     # The star tables of a kind are built together.
     built = [[table.name for table in group] for group in star_of(source.chosen_tables).values()]
     names = {*tables, *(name for group in built if not set(group).isdisjoint(tables) for name in group)}
-    job = Job(load_job_name(source), sorted(names), reports)
+    job = Job(load_job_name(source), sorted(names), reports, accepts_loss=accepts_loss)
     return run_job(config, source, first_day, last_day, job, console, only_missing=only_missing)
 
 
@@ -119,6 +130,7 @@ class Job:
     assets: Sequence[str]
     reports: Sequence[str]
     command: str = "load"
+    accepts_loss: bool = False
 
 
 def run_job(
@@ -138,9 +150,12 @@ def run_job(
         recover(config, instance, warehouse)
         for warning in make_views(config, warehouse):
             console.print(f"warning: {warning}", soft_wrap=True)
+        started = datetime.now(UTC)
         days = (last_day - first_day).days + 1
         run_id = make_new_run_id()
         tags = {RANGE_START: first_day.isoformat(), RANGE_END: last_day.isoformat(), COMMAND: job.command}
+        if job.accepts_loss:
+            tags[ACCEPTS_LOSS] = "yes"
         if only_missing:
             _expect_missing(warehouse, source, job.reports, first_day, last_day, run_id)
             tags[CONTINUES] = source.name
@@ -153,7 +168,7 @@ def run_job(
             with warehouse.begin() as connection:
                 forget(connection, source.account_id, run_id=run_id)
             raise
-        return _summary(warehouse, source, job.reports, first_day, last_day, result)
+        return _summary(warehouse, source, job.reports, first_day, last_day, result, started)
 
 
 def _expect_missing(
@@ -243,8 +258,9 @@ def _summary(
     first_day: date,
     last_day: date,
     result: ExecuteInProcessResult,
+    started: datetime,
 ) -> Summary:
-    summary = Summary(source.name, first_day, last_day, result.run_id, result.success)
+    summary = Summary(source.name, first_day, last_day, result.run_id)
     summary.error, summary.points_spent_until = failure_message(result), points_spent_until(result)
     for event in result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization
@@ -252,15 +268,27 @@ def _summary(
             summary.skipped[materialization.asset_key.path[-1]] = str(materialization.metadata[SKIPPED].value)
     journal, ledger = ops.journal.c, ops.loaded_days.c
     with warehouse.connect() as connection:
-        query = select(journal.table_name, journal.rows, journal.points, journal.seconds)
+        costs = (journal.rows, journal.points, journal.seconds)
+        query = select(journal.table_name, *costs, journal.event, journal.message)
         of_run = journal.run_id == result.run_id
-        ends = journal.event.in_(("done", "failed"))
+        ends = journal.event.in_(("done", "refused", "failed"))
         lines = connection.execute(query.where(of_run, ends).order_by(journal.id))
-        for name, rows, points, seconds in lines:
+        for name, rows, points, seconds, event, message in lines:
             summary.tables[name] = TableSummary(rows, int(points), round(seconds, 3))
+            if event == "refused":
+                summary.refused[name] = message
+        marked = (ledger.table_name.in_(list(summary.refused))) & (ledger.refused_at >= started)
+        of_source = select(ledger.table_name, ledger.day).where(ledger.account_id == source.account_id, marked)
+        for marked_day in connection.execute(of_source.distinct().order_by(ledger.day)):
+            summary.refused_days.setdefault(marked_day.table_name, []).append(marked_day.day)
         loaded = set(connection.execute(select(ledger.table_name, ledger.day).where(ledger.run_id == result.run_id)))
     days = [first_day + timedelta(days=number) for number in range((last_day - first_day).days + 1)]
-    if not summary.ok:
+    summary.ok, summary.has_failed = result.success and not summary.refused, not result.success
+    if summary.refused:
+        told = "; ".join(f"{name}: {message}" for name, message in summary.refused.items())
+        refused = f"{told}. If the rows are really gone, load again with --accept-loss."
+        summary.error = f"{summary.error}. {refused}" if summary.error else refused
+    if not result.success:
         tables = set(reports) - summary.skipped.keys()
         summary.missing = [day for day in days if any((table, day) not in loaded for table in tables)]
     return summary

@@ -67,11 +67,12 @@ def reconcile(
     console: Console,
     *,
     heals: bool,
+    accepts_loss: bool = False,
 ) -> ReconcileSummary:
     """Compare the loaded days of a period, both ends included; with `heals` load again what differs, and compare it.
 
-    `tables` empty means those that the schedule compares. Raises ConfigError, WarehouseError or EmbeddedServerError
-    before anything is touched.
+    `tables` empty means those that the schedule compares; `accepts_loss` heals even where most rows go.
+    Raises ConfigError, WarehouseError or EmbeddedServerError before anything is touched.
     """
     check_period(source, *period)
     known = [method.table for method in reconciled_reports(source)]
@@ -86,7 +87,7 @@ def reconcile(
     _compare(config, source, period, chosen, mode, summary)
     if heals and not summary.error:
         for table in chosen:
-            _heal(config, source, table, summary, console)
+            _heal(config, source, table, summary, console, accepts_loss=accepts_loss)
     return summary
 
 
@@ -128,16 +129,21 @@ def _compare(
             summary.points += int(sum(connection.scalars(spent)))
 
 
-def _heal(config: Config, source: Source, table: str, summary: ReconcileSummary, console: Console) -> None:
+def _heal(
+    config: Config, source: Source, table: str, summary: ReconcileSummary, console: Console, *, accepts_loss: bool
+) -> None:
     different = summary.different.pop(table, [])
     facts = facts_of(table, source.chosen_tables)
     built = star_of(source.chosen_tables).items()
     star = [each.name for kind, tables in built if kind.facts.name in facts for each in tables]
-    job = Job(load_job_name(source), [table, *star], [table])
+    job = Job(load_job_name(source), [table, *star], [table], accepts_loss=accepts_loss)
+    refused: list[str] = []
     for part in periods(different):
         loaded = run_job(config, source, *part, job, console)
         summary.points += sum(each.points for each in loaded.tables.values())
-        if loaded.exit_code:
+        if loaded.is_only_refused:
+            refused.append(loaded.error or "")
+        elif loaded.exit_code:
             summary.error, summary.points_spent_until = loaded.error, loaded.points_spent_until
             summary.different[table] = different
             return
@@ -145,7 +151,7 @@ def _heal(config: Config, source: Source, table: str, summary: ReconcileSummary,
     for part in periods(different):
         _compare(config, source, part, [table], "full", again)
     summary.points += again.points
-    summary.error, summary.points_spent_until = again.error, again.points_spent_until
+    summary.error, summary.points_spent_until = again.error or " ".join(refused) or None, again.points_spent_until
     left = again.different.get(table, [])
     summary.healed[table] = [day for day in different if day not in left]
     if left:

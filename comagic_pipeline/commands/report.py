@@ -95,21 +95,22 @@ def run_report(
     *,
     only_missing: bool,
     is_rebuilt: bool,
+    accepts_loss: bool,
     out: Path | None,
     escapes_formulas: bool = True,
 ) -> Summary:
     """Load the days of a custom report from the first to the last, then write their rows to the file `out`, if any.
 
-    `is_rebuilt` deletes before all that is loaded of it, `only_missing` leaves out what is. Without `escapes_formulas`
-    a CSV file has texts as they are. Raises ConfigError, WarehouseError or EmbeddedServerError before anything is
-    touched.
+    `is_rebuilt` deletes before all that is loaded of it, `only_missing` leaves out what is, `accepts_loss` replaces
+    rows even where most of them go. Without `escapes_formulas` a CSV file has texts as they are. Raises ConfigError,
+    WarehouseError or EmbeddedServerError before anything is touched.
     """
     check_period(source, *period)
     if out:
         _check_file(out)
     if is_rebuilt:
         _rebuild(config, source, report, console)
-    job = Job(report_job_name(source, report), (), [report.asset_name], "report")
+    job = Job(report_job_name(source, report), (), [report.asset_name], "report", accepts_loss)
     summary = run_job(config, source, *period, job, console, only_missing=only_missing)
     if out and not summary.exit_code:
         try:

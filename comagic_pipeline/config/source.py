@@ -116,6 +116,19 @@ class Reconciliation(Section):
     )
 
 
+class LossLimit(Section):
+    """When a load that would remove rows is refused."""
+
+    percent: int = Field(
+        default=20,
+        ge=0,
+        le=100,
+        description="A load that would remove more than so much of a closed day's rows, or of a dictionary, keeps the "
+        "old rows and says so; 100 switches it off.",
+    )
+    rows: int = Field(default=10, ge=1, description="Losses of fewer rows are always accepted.")
+
+
 class Retention(Section):
     """What is deleted when it is old."""
 
@@ -165,6 +178,13 @@ class Source(Section):
     day_points: DayPoints = DayPoints()
     reconciliation: Reconciliation = Reconciliation()
     retention: Retention = Retention()
+    loss_limit: LossLimit = LossLimit()
+    keep_deleted_days: int = Field(
+        default=30,
+        ge=0,
+        le=3660,
+        description="How many days rows that a load removes are kept in comagic_ops.removed_rows; 0: not at all.",
+    )
     _custom_reports: tuple[CustomReport, ...] = PrivateAttr(default=())
 
     @model_validator(mode="after")

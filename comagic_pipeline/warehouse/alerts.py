@@ -54,12 +54,25 @@ def mark(connection: Connection, causes: Collection[str], **moments: datetime) -
     connection.execute(update(alerts).where(alerts.c.cause.in_(causes)).values(moments))
 
 
-def unmended_failures(connection: Connection, account_id: int, since: datetime) -> list[tuple[str, str, str | None]]:
-    """Table, message and next step of the last failures, each of a table that no later load has mended."""
-    ends = journal.c.event.in_(("done", "skipped", "failed"))
+Line = tuple[str, str, str | None]
+"""Table, message and next step of a line of the journal."""
+
+
+def unmended_failures(connection: Connection, account_id: int, since: datetime) -> list[Line]:
+    """The last failures, each of a table that no later load has mended."""
+    return _last_ends(connection, account_id, since, "failed")
+
+
+def refused_loads(connection: Connection, account_id: int, since: datetime) -> list[Line]:
+    """Return the tables whose last load was refused because it would have removed too many rows."""
+    return _last_ends(connection, account_id, since, "refused")
+
+
+def _last_ends(connection: Connection, account_id: int, since: datetime, event: str) -> list[Line]:
+    ends = journal.c.event.in_(("done", "refused", "skipped", "failed"))
     mine = (journal.c.account_id == account_id) & (journal.c.happened_at > since) & ends
     last = select(func.max(journal.c.id)).where(mine).group_by(journal.c.table_name)
-    query = select(journal).where(journal.c.id.in_(last), journal.c.event == "failed").order_by(journal.c.id)
+    query = select(journal).where(journal.c.id.in_(last), journal.c.event == event).order_by(journal.c.id)
     lines = connection.execute(query)
     return [(line.table_name, line.message or "", line.next_step) for line in lines]
 

@@ -12,14 +12,17 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, insert, text
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, text
 from sqlalchemy.dialects import postgresql
 
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.warehouse import ops
-from comagic_pipeline.warehouse.changes import Changes
+from comagic_pipeline.warehouse.changes import Changes, Compared
+from comagic_pipeline.warehouse.doubtful_days import mark_refused
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.history import keep_versions
+from comagic_pipeline.warehouse.losses import LossRefusedError, Protection, Refusal, lossy_days
+from comagic_pipeline.warehouse.previous_rows import RemovedRows, put_back
 from comagic_pipeline.warehouse.targets import Account, RejectedValue, Target
 from comagic_pipeline.warehouse.targets.raw import copy_raw, replaced_raw, rows_of
 from comagic_pipeline.warehouse.waiting import expect, strike_off
@@ -42,7 +45,8 @@ class DayLoad:
 
     `rows` are what the target takes. `clock` gives aware datetimes. `facts` are the tables of the star that are made of
     the report: their days are due with every change. `filter_text` is what all rows were chosen by, for the ledger.
-    `changes` are those of all days that are complete.
+    `protection` keeps the rows of days that would lose too many, and the rows that go; None: neither.
+    `changes` are those of all days that are complete, `refused` the days that kept their rows.
     """
 
     def __init__(
@@ -54,11 +58,15 @@ class DayLoad:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         facts: Collection[str] = (),
         filter_text: str | None = None,
+        protection: Protection | None = None,
     ) -> None:
         self._warehouse, self._target, self._account, self._run_id = warehouse, target, account, run_id
         self._facts, self._filter_text = facts, filter_text
         self._clock = clock
+        self._protection = protection
         self.changes = Changes()
+        self.refused: dict[date, Refusal] = {}
+        self._refused: dict[date, Refusal] = {}
         self._started = clock()
         self._emptied: set[date] = set()
         self._rows_of_day: Counter[date] = Counter()
@@ -95,41 +103,84 @@ class DayLoad:
         unfit = self._target.write(self._connection, self._warehouse, self._account, rows, days, loaded_at)
         _reject(self._connection, self._values, [*rejected, *unfit], loaded_at, first_day)
 
-    def complete(self, first_day: date, last_day: date, points: int, left_out: Collection[str] = ()) -> list[LoadedDay]:
+    def complete(
+        self,
+        first_day: date,
+        last_day: date,
+        points: int,
+        left_out: Collection[str] = (),
+        unproven: Mapping[date, int] | None = None,
+    ) -> list[LoadedDay]:
         """Commit the days, both included, with their lines in the ledger; `points` were spent on them.
 
-        `left_out` are columns that the API did not give.
+        `left_out` are columns that the API did not give. `unproven` are the rows that the API counts for those of the
+        days whose rows could not be proven complete; the marks of all other days are cleared (`doubtful_days`).
         """
         now = self._clock()
-        emptied = sorted(self._emptied)
-        changes = self._target.finish(self._connection, self._warehouse, self._account, emptied, now)
+        changes = self._replace(now)
         seconds, self._started = (now - self._started).total_seconds(), now
         days = [first_day + number * _DAY for number in range((last_day - first_day).days + 1)]
         total = sum(self._rows_of_day[day] for day in days)
         loaded = []
-        for day in days:
+        for day in (day for day in days if day not in self._refused):
             rows = self._rows_of_day[day]
             share = rows / total if total else 1 / len(days)
             loaded.append(LoadedDay(day, rows, round(points * share, 4), round(seconds * share, 4)))
-        self._connection.execute(
-            _upsert_loaded_day,
-            [
-                self._values
-                | {"day": day.day, "rows": day.rows, "points": Decimal(str(day.points)), "seconds": day.seconds}
-                | {"run_id": self._run_id, "loaded_at": now}
-                | {"filter": self._filter_text, "left_out": sorted(left_out)}
-                | {"answered": day.rows + self._dropped[day.day]}
-                for day in loaded
-            ],
-        )
+        if loaded:
+            self._connection.execute(_upsert_loaded_day, self._lines(loaded, now, left_out, unproven or {}))
         account_id, customer = self._account.account_id, self._account.customer_user_id
+        # Days that were refused do not stay pending: a person decides, or the next refresh sees them right again.
         strike_off(self._connection, account_id, customer, self._target.name, first_day, last_day)
         if self._facts:
             expect(self._connection, account_id, self._facts, first_day, last_day, self._run_id, now)
         self._connection.commit()
         self.changes += changes
+        # A day that changed while it was read comes twice: the last answer counts.
+        done = {day.day for day in loaded}
+        self.refused = {day: each for day, each in self.refused.items() if day not in done} | self._refused
         self._forget()
         return loaded
+
+    def _lines(
+        self, loaded: Sequence[LoadedDay], now: datetime, left_out: Collection[str], unproven: Mapping[date, int]
+    ) -> list[dict[str, Any]]:
+        """The lines of the ledger for days."""
+        return [
+            self._values
+            | {"day": day.day, "rows": day.rows, "points": Decimal(str(day.points)), "seconds": day.seconds}
+            | {"run_id": self._run_id, "loaded_at": now}
+            | {"filter": self._filter_text, "left_out": sorted(left_out)}
+            | {"answered": day.rows + self._dropped[day.day], "api_rows": unproven.get(day.day)}
+            for day in loaded
+        ]
+
+    def _replace(self, now: datetime) -> Changes:
+        """Replace the rows of the days that were emptied, except of those that would lose too many."""
+        place = (self._connection, self._warehouse, self._account)
+        emptied = sorted(self._emptied)
+        compared = self._target.compare(*place, emptied, now)
+        lossy: Sequence[date] = ()
+        if self._protection:
+            name = self._target.name
+            lossy = lossy_days(place[0], self._account, name, compared, self._protection, self._filter_text)
+        if lossy:
+            self._refuse(lossy, compared, now)
+        accepted = [each for day, each in compared.items() if day not in lossy]
+        keeps = self._protection is not None and self._protection.keeps_removed
+        is_kept = keeps and any(each.vanished for each in accepted)
+        removed = RemovedRows(self._warehouse, self._account, self._run_id, now) if is_kept else None
+        self._target.finish(*place, [day for day in emptied if day not in lossy], removed)
+        return sum((each.changes for each in accepted), Changes())
+
+    def _refuse(self, lossy: Sequence[date], compared: Mapping[date | None, Compared], now: datetime) -> None:
+        """Keep the rows of days, with what was rejected of them, and mark the days."""
+        self._target.put_back(self._connection, self._warehouse, self._account, lossy)
+        put_back(self._connection, self._warehouse, ops.rejected_rows, _rejected(self._values, lossy))
+        rows = {day: self._rows_of_day[day] for day in lossy}
+        mark_refused(self._connection, self._account, self._target.name, rows, now)
+        customer = self._account.customer_user_id
+        for day in lossy:
+            self._refused[day] = Refusal(day, compared[day].before, rows[day], customer)
 
     def discard(self) -> None:
         """Take back what was written since the last `complete`: the days hold what they held before."""
@@ -139,6 +190,7 @@ class DayLoad:
     def _forget(self) -> None:
         """What was written is committed, or void."""
         self._emptied.clear()
+        self._refused = {}
         self._rows_of_day.clear()
         self._dropped.clear()
 
@@ -164,8 +216,13 @@ def replace_dictionary(
     rows: Sequence[Any],
     rejected: Sequence[RejectedValue],
     loaded_at: datetime,
+    protection: Protection | None = None,
+    run_id: str = "",
 ) -> Changes:
-    """Replace all rows that the account has in a dictionary, in one transaction, and keep what changed as history."""
+    """Replace all rows that the account has in a dictionary, in one transaction, and keep what changed as history.
+
+    Raises LossRefusedError, and changes nothing, when it would lose more rows than the protection allows.
+    """
     values = account.values | {"table_name": method.table}
     replaced, mine = replaced_raw(method), rows_of(method, account)
     with warehouse.begin() as connection:
@@ -176,16 +233,24 @@ def replace_dictionary(
         copy_raw(connection, warehouse, method, ((*ids, *msgspec.structs.astuple(row), loaded_at) for row in rows))
         _reject(connection, values, rejected, loaded_at, None)
         keep_versions(connection, warehouse, method, account.values, loaded_at)
-        return replaced.changes(connection, mine)
+        compared = replaced.compare(connection, mine).get(None, Compared())
+        if protection and protection.limit and protection.limit.is_exceeded_by(compared):
+            raise LossRefusedError(Refusal(None, compared.before, len(rows), account.customer_user_id))
+        if protection and protection.keeps_removed and compared.vanished:
+            removed = RemovedRows(warehouse, account, run_id, loaded_at)
+            removed.keep(connection, replaced.table, replaced.vanished(mine, [None]), (), None, method.key)
+        return compared.changes
+
+
+def _rejected(values: Mapping[str, Any], days: Sequence[date] | None = None) -> ColumnElement[bool]:
+    """What was rejected of a table of an account; of these days only, where days are given."""
+    columns = ops.rejected_rows.c
+    condition = and_(*(columns[name] == value for name, value in values.items()))
+    return condition if days is None else condition & columns.event_date.in_(days)
 
 
 def _forget_rejected(connection: Connection, values: Mapping[str, Any], days: Sequence[date] | None = None) -> None:
-    """Delete what was rejected of a table of an account; of these days only, where days are given."""
-    columns = ops.rejected_rows.c
-    condition = and_(*(columns[name] == value for name, value in values.items()))
-    if days is not None:
-        condition &= columns.event_date.in_(days)
-    connection.execute(delete(ops.rejected_rows).where(condition))
+    connection.execute(delete(ops.rejected_rows).where(_rejected(values, days)))
 
 
 def _reject(
@@ -211,9 +276,10 @@ _LOCK = f"pg_advisory_xact_lock(hashtextextended(concat_ws(' ', {_OWNER} {{day}}
 _lock_table = text("select " + _LOCK.format(day=""))
 _lock_days = text(f"select {_LOCK.format(day=', day')} from unnest(cast(:days as date[])) as day order by day")  # noqa: S608 - constants
 
-_RENEWED = ("rows", "points", "seconds", "run_id", "loaded_at", "filter", "left_out", "answered")
+_RENEWED = ("rows", "points", "seconds", "run_id", "loaded_at", "filter", "left_out", "answered", "api_rows")
+_CLEARED = ("refused_rows", "refused_at")
 _insert_loaded_day = postgresql.insert(ops.loaded_days)
 _upsert_loaded_day = _insert_loaded_day.on_conflict_do_update(
     constraint=ops.loaded_days.primary_key,
-    set_={name: _insert_loaded_day.excluded[name] for name in _RENEWED},
+    set_={name: _insert_loaded_day.excluded[name] for name in _RENEWED} | dict.fromkeys(_CLEARED),
 )

@@ -24,6 +24,7 @@ from sqlalchemy import (
     insert,
     select,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData(schema="ops")
 
@@ -53,6 +54,19 @@ loaded_days = Table(
     _text("filter", "Which rows were wanted; empty: all", nullable=True),
     Column("left_out", ARRAY(Text), comment="Columns of the table that the rows do not have; empty: not known"),
     Column("answered", BigInteger, comment="Rows that the API counted, wanted and stored or not; empty: not known"),
+    Column(
+        "api_rows",
+        BigInteger,
+        comment="Rows that the API counts for the day, where the stored rows could not be proven complete; "
+        "empty: proven",
+    ),
+    Column(
+        "refused_rows",
+        BigInteger,
+        comment="Rows of the latest answer that was refused because it would remove too many; "
+        "empty: none since the load",
+    ),
+    Column("refused_at", DateTime(timezone=True), comment="When that answer was refused"),
     PrimaryKeyConstraint("account_id", "customer_user_id", "table_name", "day", name="loaded_days_pkey"),
     comment="The load ledger: a row is written in the same transaction as the rows of its day",
 )
@@ -70,6 +84,21 @@ rejected_rows = Table(
     Column("loaded_at", DateTime(timezone=True), nullable=False, comment="When it was met"),
     Index("rejected_rows_idx_1", "account_id", "table_name", "event_date"),
     comment="Values of the API that did not fit; gone when their day is loaded again without them",
+)
+
+removed_rows = Table(
+    "removed_rows",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("removed_at", DateTime(timezone=True), nullable=False, comment="When the load removed it"),
+    *_table_of_rows("Table that held it"),
+    Column("day", Date, comment="Day of the row; empty for dictionaries"),
+    _text("row_key", "Key of the row; empty where the table has none", nullable=True),
+    Column("row", JSONB, nullable=False, comment="The row as it was, by the names of its columns"),
+    _text("run_id", "Dagster run that removed it"),
+    Index("removed_rows_idx_1", "account_id", "removed_at"),
+    Index("removed_rows_idx_2", "account_id", "table_name", "day"),
+    comment="Rows that a load removed because the API has them no more, kept for keep_deleted_days",
 )
 
 custom_reports = Table(
@@ -92,7 +121,7 @@ journal = Table(
     Column("happened_at", DateTime(timezone=True), nullable=False, server_default=func.now(), comment="When"),
     Column("account_id", Integer, nullable=False, comment="Source, general_accounts.account_id"),
     _text("run_id", "Dagster run"),
-    _text("event", "done, skipped, warning or failed"),
+    _text("event", "done, refused, skipped, warning or failed"),
     _text("table_name", "Table, the star, or asset of a custom report"),
     Column("first_day", Date, comment="First day of the period"),
     Column("last_day", Date, comment="Last day of the period"),

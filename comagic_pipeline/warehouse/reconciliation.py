@@ -218,6 +218,8 @@ class DifferentDay:
     heal_tries: int
     heal_asked_at: datetime | None
     loaded_at: datetime | None
+    refused_at: datetime | None = None
+    """When a load of it was refused: another one would be too, so that it is left to a person."""
 
     @property
     def is_loaded_again(self) -> bool:
@@ -233,13 +235,11 @@ class DifferentDay:
 def different_days(connection: Connection, account_id: int, first_day: date) -> list[DifferentDay]:
     """The days from a day on that differ, as far as is known, newest first."""
     days, ledger = reconciled_days.c, loaded_days.c
-    loaded_at = (
-        select(func.min(ledger.loaded_at))
-        .where(ledger.account_id == account_id, ledger.table_name == days.table_name, ledger.day == days.day)
-        .scalar_subquery()
-    )
+    of_day = (ledger.account_id == account_id, ledger.table_name == days.table_name, ledger.day == days.day)
+    loaded_at = select(func.min(ledger.loaded_at)).where(*of_day).scalar_subquery()
+    refused_at = select(func.max(ledger.refused_at)).where(*of_day).scalar_subquery()
     query = (
-        select(days.table_name, days.day, days.checked_at, days.heal_tries, days.heal_asked_at, loaded_at)
+        select(days.table_name, days.day, days.checked_at, days.heal_tries, days.heal_asked_at, loaded_at, refused_at)
         .where(days.account_id == account_id, ~days.is_equal, days.day >= first_day)
         .order_by(days.day.desc(), days.table_name)
     )

@@ -21,6 +21,7 @@ from sqlalchemy import (
     MetaData,
     PrimaryKeyConstraint,
     Table,
+    Text,
     delete,
     func,
     inspect,
@@ -257,10 +258,31 @@ def drop_report(connection: Connection, processor_id: int, account_id: int, asse
 
 
 def present_tables(connection: Connection, homes: Iterable[ReportHome]) -> list[Table]:
-    """The tables of reports that are there already."""
+    """Return the tables of reports that are there already, with the columns that they have in the database.
+
+    A structure that has changed alters its tables when the report is next loaded, or is refused then: until that views
+    can only show what the tables have. Tables that no report ever made are somebody else's.
+    """
     schema = connection.get_execution_options()["schema_translate_map"]["star"]
-    names = set(inspect(connection).get_table_names(schema))
-    return [sql_table(table) for home in homes for table in home.tables if table.name in names]
+    held = set(connection.scalars(select(func.unnest(ops.custom_reports.c.tables))))
+    declared = [table for home in homes for table in home.tables if table.name in held]
+    if not declared:
+        return []
+    names = [table.name for table in declared]
+    found = inspect(connection).get_multi_columns(schema, filter_names=names)
+    present = {name: [column["name"] for column in columns] for (_, name), columns in found.items()}
+    return [_as_it_is(sql_table(table), present[table.name]) for table in declared if table.name in present]
+
+
+def _as_it_is(table: Table, present: Sequence[str]) -> Table:
+    """The declared columns that are present, then those that are present and not declared any more."""
+    columns = [
+        Column(each.name, each.type, comment=each.comment, info=each.info)
+        for each in table.columns
+        if each.name in present
+    ]
+    columns += [Column(name, Text, info={"label_ru": name}) for name in present if name not in table.columns]
+    return Table(table.name, MetaData(schema=table.schema), *columns, comment=table.comment, info=table.info)
 
 
 def _is(processor_id: int) -> Any:

@@ -243,6 +243,9 @@ class _Report:
         ):
             mine = (book.c.account_id == self.account_id) & book.c.table_name.in_(self.names)
             connection.execute(delete(book).where(mine, book.c[name].between(*period)))
+        removed = ops.removed_rows.c
+        mine = (removed.account_id == self.account_id) & removed.table_name.in_(self.tables)
+        connection.execute(delete(ops.removed_rows).where(mine, removed.day.between(*period)))
         return rows, dropped
 
     @property

@@ -320,3 +320,25 @@ def test_help_tells_every_option() -> None:
             assert parameter.help
             assert " ".join(parameter.help.split()) in page
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", run("--version").stdout)
+
+
+def test_load_names_the_days_that_kept_their_rows(project: Project) -> None:
+    """History was replaced by nothing with exit code 0; now 1, with days, numbers and the way to accept it."""
+    assert run("load", *TWO_DAYS, "--table", "calls_report").returncode == 0
+    rows = project.sandbox.world.rows("get.calls_report", "2026-03-02 00:00:00", "2026-03-02 23:59:59")
+    assert len(rows) >= 10
+    for row in rows:
+        project.sandbox.world.delete("get.calls_report", row["id"])
+    told = run("load", "--json", *TWO_DAYS, "--table", "calls_report")
+    assert told.returncode == 1
+    assert f"2026-03-02 has {len(rows)}, the answer 0" in told.stderr
+    assert "--accept-loss" in told.stderr
+    summary = json.loads(told.stdout)
+    assert (summary["ok"], summary["refused_days"]) == (False, {"calls_report": ["2026-03-02"]})
+    result = run("reconcile", "--heal", "--json", *TWO_DAYS)
+    assert result.returncode == 1
+    assert "--accept-loss" in result.stderr
+    assert json.loads(result.stdout)["different"] == {"calls_report": ["2026-03-02"]}
+    result = run("reconcile", "--heal", "--accept-loss", "--json", *TWO_DAYS)
+    assert result.returncode == 0, result.stderr
+    assert run("load", *TWO_DAYS, "--table", "calls_report", "--accept-loss").returncode == 0

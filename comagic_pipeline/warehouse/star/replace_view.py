@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from comagic_pipeline.warehouse.dependents import dependents, joined
+from comagic_pipeline.warehouse.engine import one_line
 from comagic_pipeline.warehouse.star.template import quoted
 
 _OURS = re.compile(r"(general|comagic|mart)_\w+: ")
@@ -25,10 +26,21 @@ def replace_view(connection: Connection, schema: str, name: str, query: str, com
     """Make a view be what `query` says, in the caller's transaction; one that is already so is not touched.
 
     `query` is SQL for `sqlalchemy.text`. Where PostgreSQL cannot replace a view, because columns went or changed their
-    type, it is dropped first, with the views of ours that are made of it. Gives a line for people when the view was
-    left as it is, since another of that name is not ours or views of other people are made of it; else None.
+    type, it is dropped first, with the views of ours that are made of it. Return a line for people when the view was
+    left as it is, because another of that name is not ours, views of other people are made of it, or the server
+    refuses it for whatever reason; else None.
     """
     view = quoted(schema, name)
+    try:
+        with connection.begin_nested():
+            return _replace(connection, view, query, comment)
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        return f"{view} could not be made and was left as it is: {one_line(error)}"
+
+
+def _replace(connection: Connection, view: str, query: str, comment: str) -> str | None:
     connection.execute(text(f"create or replace temporary view candidate as {query}"))
     definition = connection.scalar(text("select pg_get_viewdef('pg_temp.candidate'::regclass)"))
     connection.execute(text("drop view pg_temp.candidate"))
@@ -62,16 +74,18 @@ def drop_others(connection: Connection, schema: str, wanted: Collection[str]) ->
 def drop_view(connection: Connection, view: str) -> str | None:
     """Drop a view, given by its quoted name, and the views of ours that are made of it, all or none.
 
-    Gives a line for people when views of others are made of it.
+    Return a line for people when it had to stay, because views of others are made of it or the server refuses it.
     """
     try:
         with connection.begin_nested():
             _drop(connection, view)
     except DBAPIError as error:
-        if not isinstance(error.orig, psycopg.errors.DependentObjectsStillExist):
+        if error.connection_invalidated:
             raise
-        others = joined((error.orig.diag.message_detail or "").splitlines())
-        return f"{view} was left as it is, because others are made of it ({others}): drop those"
+        if isinstance(error.orig, psycopg.errors.DependentObjectsStillExist):
+            others = joined((error.orig.diag.message_detail or "").splitlines())
+            return f"{view} was left as it is, because others are made of it ({others}): drop those"
+        return f"{view} was left as it is: {one_line(error)}"
     return None
 
 

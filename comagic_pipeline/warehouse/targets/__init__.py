@@ -1,13 +1,13 @@
 """Where the rows of a report go, a module for each kind of tables: what `load.DayLoad` fills, day by day."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Executable, Table
 
-from comagic_pipeline.warehouse.changes import Changes
+from comagic_pipeline.warehouse.changes import Compared
 from comagic_pipeline.warehouse.engine import Warehouse
 
 
@@ -48,6 +48,21 @@ class Account:
         return {"account_id": self.account_id, "customer_user_id": self.customer_user_id}
 
 
+class Removed(Protocol):
+    """Keeps the rows that a load removes (`previous_rows.RemovedRows`)."""
+
+    def keep(
+        self,
+        connection: Connection,
+        table: Table,
+        places: Executable,
+        days: Sequence[date],
+        day: str | None,
+        key: Sequence[str],
+    ) -> None:
+        """Keep the rows of a table at these places."""
+
+
 class Target(Protocol):
     """Tables that hold the rows of a report; all methods but `make_room` work in the transaction of the load."""
 
@@ -75,12 +90,28 @@ class Target(Protocol):
     ) -> Iterable[RejectedValue]:
         """Add rows, each with its day; gives what did not fit."""
 
-    def finish(
+    def compare(
         self,
         connection: Connection,
         warehouse: Warehouse,
         account: Account,
         days: Sequence[date],
         loaded_at: datetime,
-    ) -> Changes:
-        """All rows of the days that were emptied are written: called before they are committed; tells what changed."""
+    ) -> Mapping[date | None, Compared]:
+        """Compare what was written with what the emptied days held before; called once, when all rows are written.
+
+        None stands for all days where they held nothing. Several tables of a day give its largest loss.
+        """
+
+    def put_back(self, connection: Connection, warehouse: Warehouse, account: Account, days: Sequence[date]) -> None:
+        """Make these days, some of those that were compared, what they were before."""
+
+    def finish(
+        self,
+        connection: Connection,
+        warehouse: Warehouse,
+        account: Account,
+        days: Sequence[date],
+        removed: Removed | None,
+    ) -> None:
+        """Make these days, the others of those that were compared, ready to be committed; keep what they lose."""

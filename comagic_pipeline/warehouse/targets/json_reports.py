@@ -5,7 +5,7 @@ keeps its id as long as its key stays, whatever comes or goes beside it. Rows th
 second load writes nothing.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -21,6 +21,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    TextClause,
     Uuid,
     text,
 )
@@ -28,11 +29,11 @@ from sqlalchemy import (
     Sequence as DatabaseSequence,
 )
 
-from comagic_pipeline.warehouse.changes import Changes
+from comagic_pipeline.warehouse.changes import PARTITION, PLACE, Changes, Compared
 from comagic_pipeline.warehouse.copying import copy_rows
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.months import ensure_months
-from comagic_pipeline.warehouse.targets import Account, RejectedValue
+from comagic_pipeline.warehouse.targets import Account, RejectedValue, Removed
 
 metadata = MetaData(schema="star")
 
@@ -126,24 +127,50 @@ class JsonReportTarget:
         copy_rows(connection, warehouse, "pg_temp.incoming_rows", [*_COLUMNS], [*_COLUMNS.values()], values)
         return ()
 
-    def finish(
+    def compare(
         self,
         connection: Connection,
         warehouse: Warehouse,
         account: Account,
         days: Sequence[date],  # noqa: ARG002
         loaded_at: datetime,  # noqa: ARG002
-    ) -> Changes:
-        """Number the rows and make the table's days equal to them."""
-        names = _NAMES | {"reports": warehouse.quote("star", comagic_reports.name)}
+    ) -> Mapping[date | None, Compared]:
+        """Number the rows and compare them with those of the table, which are not touched yet."""
         for statement in _NUMBER:
             connection.execute(text(statement))
-        values = account.values | {"processor_id": self.processor_id}
-        _, deleted, updated, _, added = (
-            connection.execute(text(statement.format(**names)), values).rowcount for statement in _MERGE
-        )
+        counted = connection.execute(self._statement(warehouse, account, _COMPARE))
+        return {
+            day: Compared(Changes(added, updated, deleted), before, deleted)
+            for day, added, updated, deleted, before in counted
+        }
+
+    def put_back(self, connection: Connection, warehouse: Warehouse, account: Account, days: Sequence[date]) -> None:  # noqa: ARG002
+        """Leave the days out of what the end does."""
+        for name in ("incoming_days", "numbered_rows"):
+            connection.execute(text(f"delete from {name} where simple_date = any(:days)"), {"days": list(days)})  # noqa: S608 - constants
+
+    def finish(
+        self,
+        connection: Connection,
+        warehouse: Warehouse,
+        account: Account,
+        days: Sequence[date],
+        removed: Removed | None,
+    ) -> None:
+        """Make the table's days equal to the rows."""
+        if removed:
+            places = self._statement(warehouse, account, _VANISHED)
+            removed.keep(connection, comagic_reports, places, days, "simple_date", ("row_id",))
+        for statement in _MERGE:
+            connection.execute(self._statement(warehouse, account, statement))
         connection.execute(text(_END))
-        return Changes(added, updated, deleted)
+
+    def _statement(self, warehouse: Warehouse, account: Account, statement: str) -> TextClause:
+        names = _NAMES | {"reports": warehouse.quote("star", comagic_reports.name)}
+        # A name of a schema may hold a colon.
+        names["reports"] = names["reports"].replace(":", r"\:")
+        values = account.values | {"processor_id": self.processor_id}
+        return text(statement.format(**names)).bindparams(**values)
 
 
 _BEGIN = (
@@ -164,8 +191,35 @@ _NUMBER = (
     """,
     "analyze numbered_rows",
 )
+# Rows of an earlier release have no key: for the last time they are known by their number.
+_HELD = """
+      select report.simple_date, coalesce(report.row_key, numbered.row_key) as row_key, report.row_id, report.row_data,
+             report.tableoid as partition, report.ctid as place
+        from {reports} as report
+        left join numbered_rows as numbered
+          on report.row_key is null
+         and numbered.simple_date = report.simple_date and numbered.row_id = report.row_id
+       where {mine} and report.simple_date in (select simple_date from incoming_days)
+"""
+_COMPARE = f"""
+select coalesce(held.simple_date, incoming.simple_date) as day,
+       count(*) filter (where held.row_id is null),
+       count(*) filter (where held.row_data <> incoming.row_data),
+       count(*) filter (where incoming.row_id is null),
+       count(held.row_id)
+  from ({_HELD}) as held
+  full join numbered_rows as incoming on incoming.simple_date = held.simple_date and incoming.row_key = held.row_key
+ group by day
+"""  # noqa: S608 - constants
+_VANISHED = f"""
+select held.partition as "{PARTITION}", held.place as "{PLACE}"
+  from ({_HELD}) as held
+ where not exists (
+           select from numbered_rows as incoming
+            where incoming.simple_date = held.simple_date and incoming.row_key = held.row_key
+       )
+"""  # noqa: S608 - constants
 _MERGE = (
-    # Rows of an earlier release have no key: for the last time they are known by their number.
     """
     update {reports} as report set row_key = incoming.row_key
       from numbered_rows as incoming

@@ -1,6 +1,6 @@
 """The raw table of a report as a target: every column as the API gives it, COPYed as it comes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from operator import attrgetter
 from typing import Any
@@ -9,12 +9,13 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection
 
 from comagic_pipeline.catalog import Method
-from comagic_pipeline.warehouse.changes import Changes, Replaced
+from comagic_pipeline.warehouse.changes import Compared, Replaced
 from comagic_pipeline.warehouse.copying import COPY_TYPES, copy_rows
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.months import ensure_months
+from comagic_pipeline.warehouse.previous_rows import put_back
 from comagic_pipeline.warehouse.raw import raw_table
-from comagic_pipeline.warehouse.targets import Account, RejectedValue
+from comagic_pipeline.warehouse.targets import Account, RejectedValue, Removed
 
 
 def day_of_moment(moment: datetime | date) -> date:
@@ -59,16 +60,33 @@ class RawTarget:
         copy_raw(connection, warehouse, self._method, values)
         return ()
 
-    def finish(
+    def compare(
         self,
         connection: Connection,
         warehouse: Warehouse,  # noqa: ARG002
         account: Account,
         days: Sequence[date],
         loaded_at: datetime,  # noqa: ARG002
-    ) -> Changes:
-        """Rows are in their place already."""
-        return self._replaced.changes(connection, self._which(account, days))
+    ) -> Mapping[date | None, Compared]:
+        """Compare the days: their rows are in their place already."""
+        return self._replaced.compare(connection, self._which(account, days))
+
+    def put_back(self, connection: Connection, warehouse: Warehouse, account: Account, days: Sequence[date]) -> None:
+        """Put back the rows of the days."""
+        put_back(connection, warehouse, raw_table(self._method), self._which(account, days))
+
+    def finish(
+        self,
+        connection: Connection,
+        warehouse: Warehouse,  # noqa: ARG002
+        account: Account,
+        days: Sequence[date],
+        removed: Removed | None,
+    ) -> None:
+        """Keep what the days lose."""
+        if removed:
+            places = self._replaced.vanished(self._which(account, days), days)
+            removed.keep(connection, raw_table(self._method), places, days, "event_date", self._method.key)
 
     def _which(self, account: Account, days: Sequence[date]) -> ColumnElement[bool]:
         return rows_of(self._method, account) & raw_table(self._method).c.event_date.in_(days)
@@ -82,8 +100,7 @@ def rows_of(method: Method, account: Account) -> ColumnElement[bool]:
 
 def replaced_raw(method: Method) -> Replaced:
     """How rows of the raw table of a method are replaced and compared."""
-    day = ("event_date",) if method.has_period else ()
-    return Replaced(raw_table(method), (*day, *method.key) if method.is_key_unique else ())
+    return Replaced(raw_table(method), method.key, method.is_key_unique, "event_date" if method.has_period else None)
 
 
 def copy_raw(connection: Connection, warehouse: Warehouse, method: Method, rows: Iterable[tuple[Any, ...]]) -> None:

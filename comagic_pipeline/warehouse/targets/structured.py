@@ -1,18 +1,19 @@
 """The tables of a custom report with a structure of its own as a target: a day of all of them is replaced at once."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, text
 
-from comagic_pipeline.warehouse.changes import Changes, Replaced
+from comagic_pipeline.warehouse.changes import Compared, Replaced
 from comagic_pipeline.warehouse.copying import COPY_TYPES, copy_rows
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.months import ensure_months
+from comagic_pipeline.warehouse.previous_rows import put_back
 from comagic_pipeline.warehouse.report_tables import OWN_COLUMNS, ReportTable, sql_table
-from comagic_pipeline.warehouse.targets import Account, RejectedValue
+from comagic_pipeline.warehouse.targets import Account, RejectedValue, Removed
 
 RowsOf = Callable[[Sequence[Any], Sequence[date], list[RejectedValue]], Iterator[tuple[Any, ...]]]
 """Rows of a report and their days as tuples of a table: the day, then its columns. Adds what does not fit to a list."""
@@ -65,18 +66,41 @@ class StructuredTarget:
             copy_rows(connection, warehouse, target, columns, [*types, "timestamptz"], values)
         return rejected
 
-    def finish(
+    def compare(
         self,
         connection: Connection,
         warehouse: Warehouse,
         account: Account,
         days: Sequence[date],
         loaded_at: datetime,
-    ) -> Changes:
-        """Of the rows that share a key keep one, always the same, and reject the others."""
+    ) -> Mapping[date | None, Compared]:
+        """Of the rows that share a key keep one, always the same, reject the others, then compare each table."""
         self._keep_one_of_each_key(connection, warehouse, account, loaded_at)
-        compared = (_replaced(table).changes(connection, _which(table, account, days)) for table, _ in self.tables)
-        return sum(compared, Changes())
+        found: dict[date | None, Compared] = {}
+        for table, _ in self.tables:
+            for day, compared in _replaced(table).compare(connection, _which(table, account, days)).items():
+                found[day] = found.get(day, Compared()).joined(compared)
+        return found
+
+    def put_back(self, connection: Connection, warehouse: Warehouse, account: Account, days: Sequence[date]) -> None:
+        """Put back the rows of the days in all tables."""
+        for table, _ in self.tables:
+            put_back(connection, warehouse, sql_table(table), _which(table, account, days))
+
+    def finish(
+        self,
+        connection: Connection,
+        warehouse: Warehouse,  # noqa: ARG002
+        account: Account,
+        days: Sequence[date],
+        removed: Removed | None,
+    ) -> None:
+        """Keep what the days lose in any of the tables."""
+        if removed is None:
+            return
+        for table, _ in self.tables:
+            places = _replaced(table).vanished(_which(table, account, days), days)
+            removed.keep(connection, sql_table(table), places, days, "simple_date", table.key)
 
     def _keep_one_of_each_key(
         self, connection: Connection, warehouse: Warehouse, account: Account, loaded_at: datetime
@@ -110,7 +134,7 @@ def _which(table: ReportTable, account: Account, days: Sequence[date]) -> Column
 
 
 def _replaced(table: ReportTable) -> Replaced:
-    return Replaced(sql_table(table), ("simple_date", *table.key) if table.key else ())
+    return Replaced(sql_table(table), table.key, bool(table.key), "simple_date")
 
 
 def _aside(number: int) -> str:
