@@ -96,7 +96,7 @@ def run_report(
     *,
     only_missing: bool,
     is_rebuilt: bool,
-    accepts_loss: bool,
+    accepts_loss: bool = False,
     out: Path | None,
 ) -> Summary:
     """Load days of a custom report, both included, then write its rows of these days to the file `out`, if any.
