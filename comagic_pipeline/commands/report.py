@@ -95,7 +95,7 @@ def run_report(
     *,
     only_missing: bool,
     is_rebuilt: bool,
-    accepts_loss: bool,
+    accepts_loss: bool = False,
     out: Path | None,
     escapes_formulas: bool = True,
 ) -> Summary:

@@ -27,7 +27,8 @@ def put_back(connection: Connection, warehouse: Warehouse, table: Table, which: 
     connection.execute(delete(table).where(which))
     # Not the declared ones: a table may have columns that the catalog dropped, or of somebody's own.
     columns = list(connection.scalars(_columns, {"name": _name(connection, table)}))
-    wanted: Select[*tuple[Any, ...]] = select(*map(column, columns)).select_from(table).where(which)
+    named: list[ColumnElement[Any]] = [column(name) for name in columns]
+    wanted = select(*named).select_from(table).where(which)
     _copy(connection, warehouse, [sql.SQL(_sql(connection, wanted))], _name(connection, table), columns)
 
 
