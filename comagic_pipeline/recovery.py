@@ -16,7 +16,7 @@ from comagic_pipeline.assets.describe import asset_key
 from comagic_pipeline.config import Config
 from comagic_pipeline.ledger import complete_days
 from comagic_pipeline.lost_days import take_back_days, told
-from comagic_pipeline.silent_runs import dead_runs, note_silent_runs
+from comagic_pipeline.silent_runs import dead_runs, note_silent_runs, silent_failures
 from comagic_pipeline.warehouse.engine import Warehouse
 
 _GOING_ON = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
@@ -38,12 +38,14 @@ def close_silent_runs(
 
     A dead run would fill the pool of its source until it times out. `clock` gives seconds since 1970.
     """
-    if dead := dead_runs(instance, warehouse, clock):
+    now = utc_now()
+    dead = dead_runs(instance, warehouse, clock)
+    if dead or silent_failures(instance, now):
         # First: a backfill counts the days of a failed run that are not shown as failed.
         show_loaded_days(config, instance, warehouse, dead={run.run_id for run, _ in dead})
-        for run, reason in dead:
-            instance.report_run_failed(run, reason)
-    note_silent_runs(config, instance, warehouse, utc_now())
+    for run, reason in dead:
+        instance.report_run_failed(run, reason)
+    note_silent_runs(config, instance, warehouse, now)
 
 
 def show_loaded_days(

@@ -73,11 +73,19 @@ def note_silent_runs(config: Config, instance: DagsterInstance, warehouse: Wareh
     for record in instance.get_run_records(RunsFilter(statuses=list(_NOT_BEGUN))):
         if NOTED not in record.dagster_run.tags:
             _note_before_it_begins(config, instance, warehouse, record.dagster_run, now)
+    for record in silent_failures(instance, now):
+        _write_to_journal(config, instance, warehouse, record, now)
+
+
+def silent_failures(instance: DagsterInstance, now: datetime) -> list[RunRecord]:
+    """Return the runs that failed without a word of their own and are not in the journal yet; `now` is aware."""
     failed = RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=now - _LOOKED_BACK)
+    found = []
     for record in instance.get_run_records(failed):
         tags = record.dagster_run.tags
         if tags.get(_FAILURE_REASON) != _BY_ITSELF and JOURNALED not in tags:
-            _write_to_journal(config, instance, warehouse, record, now)
+            found.append(record)
+    return found
 
 
 def _note_before_it_begins(

@@ -10,6 +10,7 @@ from comagic_pipeline.api.errors import ComagicError, DayPointsSpentError
 from comagic_pipeline.api.quota import effective_reserve
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.instance import open_instance
+from comagic_pipeline.lost_days import lost_days, told
 from comagic_pipeline.messages import Post
 from comagic_pipeline.resources import api_url, open_client, open_warehouse
 from comagic_pipeline.warehouse.embedded import EmbeddedServerError
@@ -71,6 +72,12 @@ def _warehouse(config: Config) -> Finding:
 def _instance(config: Config) -> Finding:
     try:
         with open_instance(config) as instance:
+            with suppress(ConfigError, WarehouseError, EmbeddedServerError), open_warehouse(config) as warehouse:
+                if lost := lost_days(config, instance, warehouse):
+                    fix = "`comagic-pipeline up`, or the next load, lets it show them as missing"
+                    return Finding(
+                        "instance", False, f"Dagster shows days that the warehouse lacks: {told(lost)}; {fix}"
+                    )
             return Finding("instance", True, f"storage is reachable, {instance.get_runs_count()} runs so far")
     except (ConfigError, EmbeddedServerError) as error:
         return Finding("instance", False, one_line(error))

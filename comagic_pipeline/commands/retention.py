@@ -7,11 +7,9 @@ from rich.table import Table
 
 from comagic_pipeline.asked import COMMAND
 from comagic_pipeline.commands.load import failure_of
+from comagic_pipeline.commands.project import open_project
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.definitions import build_definitions
-from comagic_pipeline.instance import open_instance
-from comagic_pipeline.recovery import recover
-from comagic_pipeline.resources import open_warehouse
 from comagic_pipeline.retention import ROWS, retention_job_name, retention_op_name
 
 
@@ -39,8 +37,7 @@ def retain(config: Config, source: Source, *, is_dry: bool) -> Summary:
             f"sources.{source.name}.retention.keep_days is not set: nothing is deleted. Set it to the number of days "
             "to keep"
         )
-    with open_warehouse(config) as warehouse, open_instance(config) as instance:
-        recover(config, instance, warehouse)
+    with open_project(config) as (_, instance):
         result = (
             build_definitions(config)
             .resolve_job_def(retention_job_name(source))

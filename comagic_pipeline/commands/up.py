@@ -9,8 +9,10 @@ from pathlib import Path
 from rich.console import Console
 
 from comagic_pipeline.commands.services import Service, answers, require_free_port, sandbox_api
+from comagic_pipeline.commands.up_lock import only_services, only_up
 from comagic_pipeline.config import Config
-from comagic_pipeline.instance import PROJECT_FOLDER, open_instance
+from comagic_pipeline.dagster_environment import PROJECT_FOLDER, instance_home
+from comagic_pipeline.instance import open_instance
 from comagic_pipeline.recovery import recover
 from comagic_pipeline.resources import embedded_folder, make_views, open_warehouse
 from comagic_pipeline.warehouse.embedded import EmbeddedServer, status
@@ -24,10 +26,14 @@ def up(config: Config, host: str, port: int, console: Console) -> None:
 
     Raises ConfigError, WarehouseError or EmbeddedServerError before a service starts, ServiceError when one ends.
     """
-    require_free_port(port, "--port")
+    instance_home()
+    url = f"http://{host}:{port}"
     with ExitStack() as stack:
+        stack.enter_context(only_up(config, url))
+        require_free_port(port, "--port")
         sandbox = stack.enter_context(sandbox_api(config))
         instance = stack.enter_context(open_instance(config))
+        stack.enter_context(only_services())
         with open_warehouse(config) as warehouse:
             recover(config, instance, warehouse)
             for warning in make_views(config, warehouse):
@@ -42,8 +48,8 @@ def up(config: Config, host: str, port: int, console: Console) -> None:
             stack.enter_context(Service(name, [str(_PROGRAMS / name), *arguments], _log(config, name), inherited))
             for name, *arguments in (webserver, ["dagster-daemon", "run", *workspace])
         ]
-        services[0].wait(lambda: answers(f"http://{host}:{port}/server_info"))
-        console.print(f"[bold]Dagster UI: http://{host}:{port}[/bold]   (Ctrl-C stops everything)")
+        services[0].wait(lambda: answers(f"{url}/server_info"))
+        console.print(f"[bold]Dagster UI: {url}[/bold]   (Ctrl-C stops everything)")
         while True:
             for service in services:
                 service.check()
