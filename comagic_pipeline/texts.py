@@ -51,10 +51,12 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
          "его процесс исчез; то, что он записал, сохранено"),
         (r"the run was created and never launched", "его создали и не запустили"),
         (r"Run timed out due to taking longer than (\d+) seconds to start\.", r"он не стартовал за \1 секунд."),
-        (r"Run execution process for \S+ unexpectedly exited with exit code (-?\d+)\.",
+        (r"Run execution process for \S+ unexpectedly exited with code (-?\d+)\.",
          r"его процесс завершился с кодом \1."),
         (r"Run execution process for \S+ was terminated by signal (\d+) \((\w+)\)\.",
          r"его процесс завершён сигналом \1 (\2)."),
+        (r"This usually indicates that the process was killed by the operating system.*",
+         "Обычно это нехватка памяти."),
         (r"Exceeded maximum runtime of (\d+) seconds\.", r"он шёл дольше \1 секунд."),
         (r"Caught an unrecoverable error while dequeuing the run\. Marking the run as failed and dropping it from the "
          r"queue", "его не удалось взять из очереди"),

@@ -107,9 +107,7 @@ def test_a_run_that_goes_on_reports_its_own_days(
     assert shown(instance) == [("2026-01-02", 2)]
 
 
-def test_runs_without_a_process_are_closed(
-    config: Config, instance: DagsterInstance, warehouse: Warehouse
-) -> None:
+def test_runs_without_a_process_are_closed(config: Config, instance: DagsterInstance, warehouse: Warehouse) -> None:
     """A started run that holds no lock is marked as failed; one that does, or that began just now, is left alone."""
     dead, alive = begin_run(instance), begin_run(instance)
     close_silent_runs(config, instance, warehouse)
