@@ -23,10 +23,10 @@ PROJECT_FOLDER = Path(comagic_pipeline.__file__).parent.parent
 """The folder of dagster.yaml and workspace.yaml."""
 
 _SETTINGS = "dagster.yaml"
-_LEAST_TIMEOUT = 600
+LEAST_TIMEOUT = 600
 """Seconds that Dagster's processes wait for the code server: a launch of 91 days of 65 assets took 149 on a busy
 machine, and Dagster's own limit is 60."""
-_TIMEOUTS = tuple(f"DAGSTER_{name}GRPC_TIMEOUT_SECONDS" for name in ("", "REPOSITORY_", "SCHEDULE_", "SENSOR_"))
+TIMEOUTS = tuple(f"DAGSTER_{name}GRPC_TIMEOUT_SECONDS" for name in ("", "REPOSITORY_", "SCHEDULE_", "SENSOR_"))
 
 
 def instance_home() -> str:
@@ -75,7 +75,7 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
     foreign = [name for name in before if name.startswith("DAGSTER_") and name not in named]
     for variable in foreign:
         del os.environ[variable]
-    changed = {variable: _timeout(before.get(variable)) for variable in _TIMEOUTS} | dict(values)
+    changed = {variable: _timeout(before.get(variable)) for variable in TIMEOUTS} | dict(values)
     os.environ.update(changed)
     try:
         yield
@@ -86,4 +86,4 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def _timeout(given: str | None) -> str:
-    return str(max(_LEAST_TIMEOUT, int(given))) if given and given.isdecimal() else str(_LEAST_TIMEOUT)
+    return str(max(LEAST_TIMEOUT, int(given))) if given and given.isdecimal() else str(LEAST_TIMEOUT)
