@@ -145,7 +145,9 @@ def test_days_that_were_loaded_since_do_not_wait(
     assert waits(warehouse) == {CALLS: DAYS - {FIRST, LAST}}
 
 
-def test_what_a_killed_run_had_loaded_is_told(config: Config, instance: DagsterInstance, warehouse: Warehouse) -> None:
+def test_what_a_killed_run_had_loaded_is_told(
+    config: Config, instance: DagsterInstance, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A kill -9 left no line in the journal, and days were shown after the run was marked: a backfill failed them."""
     run = create(config, instance, CALLS, "chats_report", status=DagsterRunStatus.STARTING)
     close_silent_runs(config, instance, warehouse)
@@ -158,7 +160,7 @@ def test_what_a_killed_run_had_loaded_is_told(config: Config, instance: DagsterI
         shown_when_marked.append(materialized(instance, CALLS))
         return report(*arguments)
 
-    instance.report_run_failed = look  # type: ignore[method-assign]
+    monkeypatch.setattr(instance, "report_run_failed", look)
     close_silent_runs(config, instance, warehouse, clock=lambda: time.time() + 60)
     assert shown_when_marked == [{FIRST, LAST}]
     calls, chats = journal(warehouse)
