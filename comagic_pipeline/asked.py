@@ -1,17 +1,19 @@
-"""What a run is asked to load, noted when it begins: days of tables wait until they are loaded, whatever ends the run.
+"""What a run is to load. Its days are noted as waiting until they are loaded, whatever ends the run.
 
-The tags of a run and its choice of assets say what that is, whoever launched it: a schedule, a person in the UI, `load`
-or the sensor that goes on with what is left.
+The tags of a run say which days, and the steps of its execution plan say which tables. Dagster records the plan with
+every run, whoever creates it: the UI, a schedule, a sensor, a backfill or a command. The selection of assets is not
+used, because a run that a command executes in its own process has none.
 """
 
 from datetime import date, datetime
 
-from dagster import DagsterRun
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 
 from comagic_pipeline.config import Config, Source
 from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.tables import kinds_of
 from comagic_pipeline.warehouse.engine import Warehouse
+from comagic_pipeline.warehouse.star.kind import Kind
 from comagic_pipeline.warehouse.waiting import expect, take_over
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -26,6 +28,8 @@ LEAVES_POINTS = "comagic/leaves_points"
 
 ACCEPTS_LOSS = "comagic/accept_loss"
 """The tag of a run that may remove any share of the stored rows."""
+NOTED = "comagic/days_noted"
+"""The tag of a run whose days were noted as waiting."""
 
 COMMAND = "comagic/command"
 """The tag of a run that a command of ours began: which one."""
@@ -35,6 +39,17 @@ _TRIGGERS = {
     "dagster/backfill": "backfill",
     COMMAND: "command",
 }
+
+
+UNFINISHED = (
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.MANAGED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+)
+"""The statuses of a run that goes on, or will."""
 
 
 def load_job_name(source: Source) -> str:
@@ -52,6 +67,16 @@ def reconcile_job_name(source: Source) -> str:
     return f"reconcile_{source.name}"
 
 
+def table_step(source: Source, table: str) -> str:
+    """Return the name of the step that loads a raw table or a custom report of a source."""
+    return f"{source.name}_{table}"
+
+
+def star_step(source: Source, kind: Kind) -> str:
+    """Return the name of the step that builds the star tables of a kind of facts."""
+    return f"{source.name}_star_{kind.name}"
+
+
 def trigger_of(run: DagsterRun) -> str:
     """What began a run, for the journal: "schedule load_main_nightly", "backfill k2j4n7", "person" and the like."""
     return next((f"{kind} {run.tags[tag]}" for tag, kind in _TRIGGERS.items() if tag in run.tags), "person")
@@ -64,16 +89,18 @@ def period_of(run: DagsterRun) -> tuple[date, date] | None:
     return (date.fromisoformat(first_day), date.fromisoformat(last_day)) if first_day and last_day else None
 
 
-def tables_of(run: DagsterRun, source: Source) -> set[str]:
-    """The tables of a source whose days a run is asked for: reports, and of kinds of the star their facts."""
-    if run.asset_selection:
-        names = {key.path[-1] for key in run.asset_selection if key.path[0] == source.name}
-    elif run.job_name == load_job_name(source):
-        names = set(source.chosen_tables)
-    else:
-        names = {each.asset_name for each in source.custom_reports if run.job_name == report_job_name(source, each)}
-    facts = {kind.facts.name for kind in kinds_of(names)}
-    return (source.reports.keys() & names) | facts
+def steps_of(run: DagsterRun, instance: DagsterInstance) -> frozenset[str]:
+    """Return the steps of a run's execution plan; none for a run that has no plan."""
+    if run.execution_plan_snapshot_id is None:
+        return frozenset()
+    return frozenset(instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id).step_keys_to_execute)
+
+
+def tables_of(run: DagsterRun, source: Source, instance: DagsterInstance) -> set[str]:
+    """Return the tables of a source whose days a run is to load: reports, and the facts of kinds of the star."""
+    steps = steps_of(run, instance)
+    facts = {kind.facts.name for kind in kinds_of(source.chosen_tables) if star_step(source, kind) in steps}
+    return {name for name in source.reports if table_step(source, name) in steps} | facts
 
 
 def reserve_of(run: DagsterRun, source: Source) -> int:
@@ -83,16 +110,19 @@ def reserve_of(run: DagsterRun, source: Source) -> int:
     return 0 if "dagster/schedule_name" in run.tags else source.day_points.reserve
 
 
-def note_what_is_asked(config: Config, run: DagsterRun, warehouse: Warehouse, now: datetime) -> None:
+def note_what_is_asked(
+    config: Config, run: DagsterRun, instance: DagsterInstance, warehouse: Warehouse, now: datetime
+) -> None:
     """Note the days of a run as waiting for it; a run that continues has only those that wait already."""
     period = period_of(run)
     if period is None:
         return
     with warehouse.begin() as connection:
         for source in config.sources:
-            if not (tables := tables_of(run, source)):
+            if not (tables := tables_of(run, source, instance)):
                 continue
             if CONTINUES in run.tags:
                 take_over(connection, source.account_id, tables, *period, run.run_id)
             else:
                 expect(connection, source.account_id, tables, *period, run.run_id, now)
+    instance.add_run_tags(run.run_id, {NOTED: "yes"})

@@ -17,11 +17,11 @@ from comagic_pipeline.api.errors import ComagicError
 from comagic_pipeline.api.quota import Allowance, Clock, effective_reserve, utc_now
 from comagic_pipeline.api.requests import MAX_OFFSET, PAGE_ROWS
 from comagic_pipeline.api.windows import longest_until
-from comagic_pipeline.asked import CONTINUES, RANGE_END, RANGE_START, WAITED_FOR
+from comagic_pipeline.asked import CONTINUES, RANGE_END, RANGE_START, UNFINISHED, WAITED_FOR
 from comagic_pipeline.assets.describe import asset_key
 from comagic_pipeline.config import Config, Source
 from comagic_pipeline.partitions import today
-from comagic_pipeline.recovery import close_dead_runs, show_loaded_days
+from comagic_pipeline.recovery import close_silent_runs, show_loaded_days
 from comagic_pipeline.resources import open_client, source_key
 from comagic_pipeline.shared_quota import known_points
 from comagic_pipeline.tables import kinds_of, star_of
@@ -29,15 +29,6 @@ from comagic_pipeline.warehouse import waiting
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.waiting import WaitingPeriod
 
-UNFINISHED = (
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.MANAGED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-)
-"""The statuses of a run that goes on, or will."""
 _SURE_TO_HELP = MAX_OFFSET // PAGE_ROWS + 1
 """Points that reach for any part of a report that has to be loaded at once: so many pages has a window at most."""
 _ASK_ANEW = timedelta(minutes=15)
@@ -84,13 +75,17 @@ def next_run(
     what the configuration has no more.
     Raises ConfigError when the key cannot be looked up.
     """
-    close_dead_runs(instance, warehouse)
+    close_silent_runs(config, instance, warehouse)
     with warehouse.begin() as connection:
         _forget_what_is_no_more(connection, source)
         left = waiting.waiting_periods(connection, source.account_id)
         statuses = _statuses(instance, {period.run_id for period in left})
-        for run_id in [run_id for run_id, status in statuses.items() if status == DagsterRunStatus.CANCELED]:
-            waiting.forget(connection, source.account_id, run_id=run_id)
+        for run_id, status in statuses.items():
+            if status == DagsterRunStatus.CANCELED:
+                waiting.forget(connection, source.account_id, run_id=run_id)
+            elif status == DagsterRunStatus.SUCCESS:
+                # It has loaded all that it was asked for; what it leaves is the star of the days that it changed.
+                waiting.forget(connection, source.account_id, source.reports, run_id=run_id)
         _forget_what_is_old(connection, source, left, statuses, clock())
         left = waiting.waiting_periods(connection, source.account_id)
     left = [period for period in left if statuses.get(period.run_id) not in (*UNFINISHED, DagsterRunStatus.CANCELED)]

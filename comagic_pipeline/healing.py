@@ -10,11 +10,10 @@ from datetime import date, datetime, time, timedelta
 
 from dagster import AssetCheckKey, AssetKey, DagsterInstance, RunRequest, RunsFilter
 
-from comagic_pipeline.asked import RANGE_END, RANGE_START
+from comagic_pipeline.asked import RANGE_END, RANGE_START, UNFINISHED
 from comagic_pipeline.assets.describe import asset_key
 from comagic_pipeline.checks import equals_api
 from comagic_pipeline.config import Source
-from comagic_pipeline.continuation import UNFINISHED
 from comagic_pipeline.partitions import today
 from comagic_pipeline.tables import facts_of, star_of
 from comagic_pipeline.warehouse.engine import Warehouse

@@ -37,6 +37,16 @@ def complete_days(source: Source, connection: Connection) -> dict[str, dict[date
     return found
 
 
+def held_days(source: Source, connection: Connection) -> dict[str, set[str]]:
+    """Return the days, as YYYY-MM-DD, that the ledger has of each report of a source, of whatever customers."""
+    ledger = ops.loaded_days.c
+    query = select(ledger.table_name, ledger.day).distinct().where(ledger.account_id == source.account_id)
+    found: dict[str, set[str]] = {}
+    for table, day in connection.execute(query.where(ledger.table_name.in_([*source.reports]))):
+        found.setdefault(table, set()).add(day.isoformat())
+    return found
+
+
 def gone_days(connection: Connection, source: Source, report: str, period: tuple[date, date]) -> list[date]:
     """The days of a period, both ends included, that retention has deleted of a report and nobody has loaded again."""
     first_kept = retained_from(connection, source.account_id, "raw")

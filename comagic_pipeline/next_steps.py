@@ -23,7 +23,8 @@ from comagic_pipeline.warehouse.report_tables import StructureChangedError
 from comagic_pipeline.warehouse.retention import MonthsLeftError
 
 _AGAIN = "then load the days again"
-_BY_ITSELF = "Nothing at first: it is tried again by itself while `up` runs."
+BY_ITSELF = "Nothing at first: it is tried again by itself while `up` runs."
+"""The next step where another run tries again."""
 _BY_MNEMONIC: Mapping[str, str] = {
     "access_token_blocked": f"Unblock the key in the account, or make a new one and set it; {_AGAIN}.",
     "access_token_invalid": f"Check the key and base_url in the configuration; {_AGAIN}.",
@@ -37,7 +38,7 @@ _BY_MNEMONIC: Mapping[str, str] = {
     "method_not_found": "Leave the table out: tables in the configuration.",
 }
 _BY_CLASS: Mapping[type[BaseException], str] = {
-    IncompleteAnswerError: f"{_BY_ITSELF} If it stays so, ask the vendor's support.",
+    IncompleteAnswerError: f"{BY_ITSELF} If it stays so, ask the vendor's support.",
     MethodUnavailableError: "Give the user of the key the right to this method, or leave the table out.",
     RequestRefusedError: "See whether there is a newer version of comagic_pipeline; until then leave the table out.",
     SessionEndedError: f"Check the key in the configuration; {_AGAIN}.",
@@ -45,8 +46,8 @@ _BY_CLASS: Mapping[type[BaseException], str] = {
     ConfigError: f"Correct the configuration, or set the variable, and start the services again; {_AGAIN}.",
     StructureChangedError: f"Take the change of the report back, or load it anew with --rebuild; {_AGAIN}.",
     MonthsLeftError: "Do what the message says; the next run of retention deletes what was left.",
-    WarehouseError: f"See that the database runs and can be reached. {_BY_ITSELF}",
-    SQLAlchemyError: f"See that the database runs and has room. {_BY_ITSELF}",
+    WarehouseError: f"See that the database runs and can be reached. {BY_ITSELF}",
+    SQLAlchemyError: f"See that the database runs and has room. {BY_ITSELF}",
 }
 
 
@@ -61,4 +62,4 @@ def next_step(error: BaseException, zone: tzinfo) -> str | None:
         if error.mnemonic and error.mnemonic in _BY_MNEMONIC:
             return _BY_MNEMONIC[error.mnemonic]
     found = next((step for kind, step in _BY_CLASS.items() if isinstance(error, kind)), None)
-    return found or (_BY_ITSELF if isinstance(error, ComagicError) and error.may_pass else None)
+    return found or (BY_ITSELF if isinstance(error, ComagicError) and error.may_pass else None)

@@ -1,43 +1,62 @@
-"""After a crash: what Dagster shows is made equal to what happened. A process that was killed could not say so."""
+"""Make what Dagster shows equal to what happened: after a crash, and after the warehouse was moved or restored.
 
+A process that was killed could not say what it had loaded, and a dump of an older day knows nothing of the days after
+it. The load ledger in the warehouse is the truth. Days that Dagster shows and the ledger does not have are found in
+`lost_days`.
+"""
+
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from dagster import AssetMaterialization, DagsterInstance, DagsterRunStatus, RunsFilter
 
+from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.assets.describe import asset_key
 from comagic_pipeline.config import Config
 from comagic_pipeline.ledger import complete_days
-from comagic_pipeline.resources import run_lock
+from comagic_pipeline.lost_days import take_back_days, told
+from comagic_pipeline.silent_runs import dead_runs, note_silent_runs, silent_failures
 from comagic_pipeline.warehouse.engine import Warehouse
 
 _GOING_ON = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
-_STARTING_SECONDS = 30.0
-"""A run that began so recently may not have come to take its lock."""
+_log = logging.getLogger(__name__)
 
 
 def recover(config: Config, instance: DagsterInstance, warehouse: Warehouse) -> None:
-    """Mark dead runs as failed and show the days that they had committed."""
-    close_dead_runs(instance, warehouse)
+    """Recover what runs left that were killed or never began, and make Dagster show the days of the ledger, no more."""
+    close_silent_runs(config, instance, warehouse)
     show_loaded_days(config, instance, warehouse)
+    if lost := take_back_days(config, instance, warehouse):
+        _log.warning("Dagster showed days that the warehouse does not have; they are missing again: %s", told(lost))
 
 
-def close_dead_runs(instance: DagsterInstance, warehouse: Warehouse, clock: Callable[[], float] = time.time) -> None:
-    """Mark runs whose process is gone as failed: they would fill the pool of their source until they time out."""
-    for record in instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED])):
-        has_begun = record.start_time is not None and clock() - record.start_time > _STARTING_SECONDS
-        if has_begun and not warehouse.is_held(run_lock(record.dagster_run.run_id)):
-            message = "the process of this run is gone; what it committed stays"
-            instance.report_run_failed(record.dagster_run, message)
+def close_silent_runs(
+    config: Config, instance: DagsterInstance, warehouse: Warehouse, clock: Callable[[], float] = time.time
+) -> None:
+    """Mark runs whose process is gone as failed, after their days are shown; note what silent runs were to load.
+
+    A dead run would fill the pool of its source until it times out. `clock` gives seconds since 1970.
+    """
+    now = utc_now()
+    dead = dead_runs(instance, warehouse, clock)
+    if dead or silent_failures(instance, now):
+        # First: a backfill counts the days of a failed run that are not shown as failed.
+        show_loaded_days(config, instance, warehouse, dead={run.run_id for run, _ in dead})
+    for run, reason in dead:
+        instance.report_run_failed(run, reason)
+    note_silent_runs(config, instance, warehouse, now)
 
 
-def show_loaded_days(config: Config, instance: DagsterInstance, warehouse: Warehouse) -> None:
+def show_loaded_days(
+    config: Config, instance: DagsterInstance, warehouse: Warehouse, dead: Collection[str] = ()
+) -> None:
     """Report the days of the load ledger that Dagster does not show as materialized.
 
-    Only reports, for their days cost points; the star is built again with the next load, free of charge. Days of a run
-    that still goes on are left to it, and so are those that an agent's source has of some of its customers only.
+    Only reports, because their days cost points; the star is built again with the next load, free of charge. Days of a
+    run that still goes on are left to it; `dead` are ids of runs that do not, though Dagster has them as started.
     """
-    going_on = {run.run_id for run in instance.get_runs(RunsFilter(statuses=_GOING_ON))}
+    going_on = {run.run_id for run in instance.get_runs(RunsFilter(statuses=_GOING_ON))} - set(dead)
     for source in config.sources:
         with warehouse.connect() as connection:
             loaded = complete_days(source, connection)

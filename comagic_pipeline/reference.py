@@ -28,6 +28,7 @@ from comagic_pipeline.config import (
     Setting,
     Source,
 )
+from comagic_pipeline.dagster_environment import LEAST_TIMEOUT, TIMEOUTS
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.instance import PROJECT_FOLDER, STATE_VARIABLE, STORAGE_VARIABLE
 from comagic_pipeline.tables import AGENT_DICTIONARIES, DICTIONARIES, REPORTS, SUMMARIES, TABLE_NAMES
@@ -48,7 +49,10 @@ ENVIRONMENT: Mapping[str, tuple[str, str]] = {
     STATE_VARIABLE: ("Where Dagster keeps logs of runs; set by the commands", "`.comagic/dagster`"),
     HOSTS_VARIABLE: ("Names of this machine in browsers, with commas; set by `up --allow-host`", ""),
     SANDBOX_URL_VARIABLE: ("Address of a sandbox API that runs already", f"port {SANDBOX_PORT}, started when needed"),
-    "DAGSTER_HOME": ("Folder of `dagster.yaml`", "the project"),
+    "DAGSTER_HOME": ("Folder of `dagster.yaml`; that of another project is refused", "the project"),
+    **dict.fromkeys(
+        TIMEOUTS, ("Seconds that Dagster waits for its code server; at least the default", f"`{LEAST_TIMEOUT}`")
+    ),
     "DAGSTER_EVENT_BATCH_SIZE": ("How many events Dagster writes at once; set by the commands", "`100`"),
     "LD_LIBRARY_PATH": ("For Python builds that find their library by it: the embedded server is started with it", ""),
 }

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Self, cast
 
-from dagster import ConfigurableResource, DagsterRun, InitResourceContext
+from dagster import ConfigurableResource, DagsterInstance, DagsterRun, InitResourceContext
 from pydantic import PrivateAttr
 
 from comagic_pipeline.api.client import ATTEMPTS, Client, Login, Token
@@ -77,10 +77,9 @@ class WarehouseResource(_OfConfig, ConfigurableResource["WarehouseResource"]):
             open_warehouse(config) as self._warehouse,
             self._warehouse.holding(run_lock(context.run.run_id if context.run else "")),
         ):
-            if context.run:
-                note_what_is_asked(config, context.run, self._warehouse, utc_now())
-                tags = plan_tags(config, context.run, self._warehouse, utc_now())
-                if tags and context.instance:
+            if context.run and context.instance:
+                note_what_is_asked(config, context.run, context.instance, self._warehouse, utc_now())
+                if tags := plan_tags(config, context.run, context.instance, self._warehouse, utc_now()):
                     context.instance.add_run_tags(context.run.run_id, tags)
             yield self
 
@@ -118,7 +117,9 @@ def open_client(
     return Client(api_url(source), credentials, quota, clock=clock, sleep=sleep, attempts=attempts)
 
 
-def plan_tags(config: Config, run: DagsterRun, warehouse: Warehouse, now: datetime) -> dict[str, str]:
+def plan_tags(
+    config: Config, run: DagsterRun, instance: DagsterInstance, warehouse: Warehouse, now: datetime
+) -> dict[str, str]:
     """What the UI shows of a run over several days: the rows and points that it will take, and when it will be done.
 
     Judged by what is loaded, without a request: empty while nothing of the source is.
@@ -127,7 +128,7 @@ def plan_tags(config: Config, run: DagsterRun, warehouse: Warehouse, now: dateti
     if period is None or period[0] == period[1]:
         return {}
     for source in config.sources:
-        if not (tables := tables_of(run, source) & source.reports.keys()):
+        if not (tables := tables_of(run, source, instance) & source.reports.keys()):
             continue
         volumes = known_volumes(warehouse, source, *period, tables)
         plan = plan_load(source, volumes, *period, tables)

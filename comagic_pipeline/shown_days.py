@@ -4,13 +4,17 @@ Dagster offers to wipe whole assets only: with the days that are kept, their plo
 Its storage has no per-partition wipe (1.13: NotImplementedError), so the events are deleted here, as that would.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date
 
 from dagster import AssetKey, DagsterInstance
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import (
+    AssetCheckExecutionsTable,
+    AssetKeyTable,
+    SqlEventLogStorageTable,
+)
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
-from sqlalchemy import delete, not_
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, not_, select, update
 
 
 def forget_days_before(
@@ -21,16 +25,51 @@ def forget_days_before(
     Days of periods that are `kept` are not forgotten.
     Partitions are days as YYYY-MM-DD, which sort as texts; an event of no partition stays.
     """
-    storage = instance.event_log_storage
-    assert isinstance(storage, SqlEventLogStorage)  # noqa: S101 - PostgreSQL in every mode
+    storage = _storage(instance)
+    events, checks = SqlEventLogStorageTable.c, AssetCheckExecutionsTable.c
     with storage.index_transaction() as connection:
-        forgotten = 0
-        for events in (SqlEventLogStorageTable, AssetCheckExecutionsTable):
-            mine = (events.c.asset_key == key.to_string()) & (events.c.partition < day.isoformat())
-            for first_day, last_day in kept:
-                mine &= not_(events.c.partition.between(first_day.isoformat(), last_day.isoformat()))
-            forgotten += connection.execute(delete(events).where(mine)).rowcount
+        forgotten = _delete(connection, key, *(_before(each.partition, day, kept) for each in (events, checks)))
     if forgotten:
         # Else the days are remembered there.
         storage.wipe_asset_cached_status(key)
     return forgotten
+
+
+def _before(partition: ColumnElement[str], day: date, kept: Iterable[tuple[date, date]]) -> ColumnElement[bool]:
+    others = [not_(partition.between(first_day.isoformat(), last_day.isoformat())) for first_day, last_day in kept]
+    return and_(partition < day.isoformat(), *others)
+
+
+def newest_event(instance: DagsterInstance) -> int:
+    """Return the number of the newest event that the storage holds; 0 where it holds none."""
+    with _storage(instance).index_connection() as connection:
+        return connection.scalar(select(func.max(SqlEventLogStorageTable.c.id))) or 0
+
+
+def forget_days(instance: DagsterInstance, key: AssetKey, days: Collection[str], before: int) -> None:
+    """Forget what an asset's days, as YYYY-MM-DD, had happen to them up to the event with the number `before`."""
+    storage = _storage(instance)
+    events, checks = SqlEventLogStorageTable.c, AssetCheckExecutionsTable.c
+    with storage.index_transaction() as connection:
+        old = events.partition.in_(days) & (events.id <= before)
+        of_checks = checks.partition.in_(days) & (checks.evaluation_event_storage_id <= before)
+        _delete(connection, key, old, of_checks)
+        # The newest may be among them: without this copy of it Dagster looks for it among the events.
+        mine = AssetKeyTable.c.asset_key == key.to_string()
+        connection.execute(update(AssetKeyTable).where(mine).values(last_materialization=None))
+    storage.wipe_asset_cached_status(key)
+
+
+def _delete(
+    connection: Connection, key: AssetKey, of_events: ColumnElement[bool], of_checks: ColumnElement[bool]
+) -> int:
+    deleted = 0
+    for table, chosen in ((SqlEventLogStorageTable, of_events), (AssetCheckExecutionsTable, of_checks)):
+        deleted += connection.execute(delete(table).where(table.c.asset_key == key.to_string(), chosen)).rowcount
+    return deleted
+
+
+def _storage(instance: DagsterInstance) -> SqlEventLogStorage:
+    storage = instance.event_log_storage
+    assert isinstance(storage, SqlEventLogStorage)  # noqa: S101 - PostgreSQL in every mode
+    return storage

@@ -16,6 +16,7 @@ from dagster import (
     multi_asset,
 )
 
+from comagic_pipeline.asked import table_step
 from comagic_pipeline.assets.describe import OWNER, asset_key, columns_of
 from comagic_pipeline.assets.journal import SKIPPED
 from comagic_pipeline.assets.protection import LoadConfig
@@ -35,7 +36,7 @@ def custom_report_asset(configuration: Config, source: Source, report: CustomRep
     """The asset of a custom report of a source: its days are replaced in all of its tables at once."""
 
     @multi_asset(
-        name=f"{source.name}_{report.asset_name}",
+        name=table_step(source, report.asset_name),
         specs=[_spec(source, report, configuration.warehouse.schemas)],
         partitions_def=daily_partitions(source),
         backfill_policy=BackfillPolicy.single_run(),

@@ -7,6 +7,7 @@ from typing import Any
 from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, multi_asset
 
 from comagic_pipeline.api.dictionaries import DictionaryReader
+from comagic_pipeline.asked import table_step
 from comagic_pipeline.assets.customers import Customers
 from comagic_pipeline.assets.describe import asset_spec
 from comagic_pipeline.assets.journal import SKIPPED, journaled
@@ -25,7 +26,7 @@ def dictionary_asset(source: Source, method: Method, schemas: SchemaNames) -> As
     """The asset of a dictionary of a source: one table that every run replaces in one transaction."""
 
     @multi_asset(
-        name=f"{source.name}_{method.table}",
+        name=table_step(source, method.table),
         specs=[
             asset_spec(source, raw_table(method), "raw", schemas, needed_by(method.table, is_agent=source.is_agent))
         ],

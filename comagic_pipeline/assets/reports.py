@@ -2,6 +2,7 @@
 
 from dagster import AssetExecutionContext, AssetsDefinition, BackfillPolicy, MaterializeResult, multi_asset
 
+from comagic_pipeline.asked import table_step
 from comagic_pipeline.assets.describe import asset_spec
 from comagic_pipeline.assets.journal import SKIPPED
 from comagic_pipeline.assets.protection import LoadConfig
@@ -22,7 +23,7 @@ def report_asset(source: Source, method: Method, schemas: SchemaNames) -> Assets
     )
 
     @multi_asset(
-        name=f"{source.name}_{method.table}",
+        name=table_step(source, method.table),
         specs=[
             asset_spec(source, raw_table(method), "raw", schemas, needed_by(method.table, is_agent=source.is_agent))
         ],

@@ -8,6 +8,7 @@ from dagster import AssetExecutionContext, AssetsDefinition, BackfillPolicy, Mat
 from dateutil.relativedelta import relativedelta
 from sqlalchemy import Table
 
+from comagic_pipeline.asked import star_step
 from comagic_pipeline.assets.days import DoneDays
 from comagic_pipeline.assets.describe import asset_key, asset_spec
 from comagic_pipeline.assets.journal import journaled
@@ -32,7 +33,7 @@ def star_assets(source: Source, kind: Kind, shown: Sequence[Table], schemas: Sch
     one_row_per_fact = (kind.dimension.name, kind.facts.name)
 
     @multi_asset(
-        name=f"{source.name}_star_{kind.name}",
+        name=star_step(source, kind),
         specs=[asset_spec(source, table, "star", schemas, needs) for table in tables.values()],
         partitions_def=daily_partitions(source),
         backfill_policy=BackfillPolicy.single_run(),

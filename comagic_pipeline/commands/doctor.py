@@ -22,6 +22,7 @@ from comagic_pipeline.assets.customers import params_of, user_ids
 from comagic_pipeline.catalog import tables
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.instance import open_instance
+from comagic_pipeline.lost_days import lost_days, told
 from comagic_pipeline.messages import Post
 from comagic_pipeline.partitions import today
 from comagic_pipeline.resources import api_url, open_client, open_warehouse
@@ -91,6 +92,13 @@ def _warehouse(config: Config) -> Iterator[Finding]:
 def _instance(config: Config) -> Iterator[Finding]:
     try:
         with open_instance(config) as instance:
+            with suppress(ConfigError, WarehouseError, EmbeddedServerError), open_warehouse(config) as warehouse:
+                if lost := lost_days(config, instance, warehouse):
+                    fix = "`comagic-pipeline up`, or the next load, lets it show them as missing"
+                    yield Finding(
+                        "instance", False, f"Dagster shows days that the warehouse lacks: {told(lost)}; {fix}"
+                    )
+                    return
             yield Finding("instance", True, f"storage is reachable, {instance.get_runs_count()} runs so far")
     except (ConfigError, EmbeddedServerError) as error:
         yield Finding("instance", False, one_line(error))

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
 from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
@@ -17,15 +17,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from comagic_pipeline.asked import ACCEPTS_LOSS, COMMAND, CONTINUES, RANGE_END, RANGE_START, load_job_name
 from comagic_pipeline.assets.journal import POINTS_SPENT_UNTIL, SKIPPED
 from comagic_pipeline.checks import equals_api
+from comagic_pipeline.commands.project import open_project
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.failures import failure_message
-from comagic_pipeline.instance import open_instance
 from comagic_pipeline.partitions import check_period
 from comagic_pipeline.plan import missing_periods
-from comagic_pipeline.recovery import recover
-from comagic_pipeline.resources import make_views, open_client, open_warehouse
-from comagic_pipeline.tables import REPORTS, STAR, TABLE_NAMES, star_of
+from comagic_pipeline.resources import make_views, open_client
+from comagic_pipeline.tables import REPORTS, STAR, TABLE_NAMES, needed_by, star_of
 from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError
 from comagic_pipeline.warehouse.waiting import expect, forget
@@ -115,22 +114,30 @@ def load(
     if along := [name for name in source.tables_that_come_along if name not in STAR]:
         console.print(f"loaded too, for the chosen tables need them: {', '.join(along)}")
     reports = [method.table for method in REPORTS if method.table in (tables or source.chosen_tables)]
-    # The star tables of a kind are built together.
-    built = [[table.name for table in group] for group in star_of(source.chosen_tables).values()]
-    names = {*tables, *(name for group in built if not set(group).isdisjoint(tables) for name in group)}
-    job = Job(load_job_name(source), sorted(names), reports, accepts_loss=accepts_loss)
+    names, needed = set(tables), set[str]()
+    for kind, group in star_of(source.chosen_tables).items():
+        # The star tables of a kind are built together, and with their report: its days change.
+        built = {table.name for table in group}
+        if kind.report in tables or not built.isdisjoint(tables):
+            names |= built
+            needed |= set(needed_by(kind.facts.name, is_agent=source.is_agent)) - {kind.report}
+    job = Job(load_job_name(source), sorted(names), reports, needed=sorted(needed - names), accepts_loss=accepts_loss)
     return run_job(config, source, first_day, last_day, job, console, only_missing=only_missing)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job to run here: the assets of it, none for all, and the reports whose days it loads, by which command."""
+    """A job to run here: the assets of it, none for all, and the reports whose days it loads, by which command.
+
+    `needed` are dictionaries that the assets are made of: they are loaded too if they never were.
+    """
 
     name: str
     assets: Sequence[str]
     reports: Sequence[str]
     command: str = "load"
     accepts_loss: bool = False
+    needed: Sequence[str] = ()
 
 
 def run_job(
@@ -146,11 +153,12 @@ def run_job(
     """Run a job of a source for days, both included, in this process, with progress; raises what `load` raises."""
     # So that a variable which is not set is found here.
     open_client(source).close()
-    with open_warehouse(config) as warehouse, open_instance(config) as instance:
-        recover(config, instance, warehouse)
+    with open_project(config) as (warehouse, instance):
         for warning in make_views(config, warehouse):
             console.print(f"warning: {warning}", soft_wrap=True)
         started = datetime.now(UTC)
+        if job.needed:
+            job = replace(job, assets=[*job.assets, *_never_loaded(warehouse, source, job.needed)])
         days = (last_day - first_day).days + 1
         run_id = make_new_run_id()
         tags = {RANGE_START: first_day.isoformat(), RANGE_END: last_day.isoformat(), COMMAND: job.command}
@@ -164,11 +172,25 @@ def run_job(
                 result = _run(config, instance, source, job, run_id, tags)
             _raise_interrupt(result)
         except KeyboardInterrupt:
-            # Who stops a load does not want it to go on by itself.
+            # Interrupted by the user: do not resume it automatically.
+            run = instance.get_run_by_id(run_id)
+            if run and not run.is_finished:
+                instance.report_run_canceled(run)
             with warehouse.begin() as connection:
                 forget(connection, source.account_id, run_id=run_id)
             raise
         return _summary(warehouse, source, job.reports, first_day, last_day, result, started)
+
+
+def _never_loaded(warehouse: Warehouse, source: Source, tables: Sequence[str]) -> list[str]:
+    """Return the tables that the journal has no load of."""
+    lines = ops.journal.c
+    loaded = select(lines.table_name).where(
+        lines.account_id == source.account_id, lines.event.in_(("done", "refused", "skipped"))
+    )
+    with warehouse.connect() as connection:
+        known = set(connection.scalars(loaded.where(lines.table_name.in_(tables))))
+    return [table for table in tables if table not in known]
 
 
 def _expect_missing(

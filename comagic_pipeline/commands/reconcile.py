@@ -15,13 +15,12 @@ from comagic_pipeline.assets.describe import asset_key
 from comagic_pipeline.checks import equals_api
 from comagic_pipeline.checks.equals_api import reconciled_reports
 from comagic_pipeline.commands.load import Job, points_spent_until, run_job
+from comagic_pipeline.commands.project import open_project
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.failures import failure_message
-from comagic_pipeline.instance import open_instance
 from comagic_pipeline.partitions import check_period
-from comagic_pipeline.recovery import recover
-from comagic_pipeline.resources import open_client, open_warehouse
+from comagic_pipeline.resources import open_client
 from comagic_pipeline.tables import facts_of, star_of
 from comagic_pipeline.warehouse.ops import journal, reconciled_days
 from comagic_pipeline.warehouse.waiting import periods
@@ -102,8 +101,7 @@ def _compare(
     run_id = make_new_run_id()
     tags = {RANGE_START: period[0].isoformat(), RANGE_END: period[1].isoformat(), equals_api.MODE: mode}
     tags[COMMAND] = "reconcile"
-    with open_warehouse(config) as warehouse, open_instance(config) as instance:
-        recover(config, instance, warehouse)
+    with open_project(config) as (warehouse, instance):
         keys = [AssetCheckKey(asset_key(source, table), equals_api.NAME) for table in tables]
         result = (
             build_definitions(config)

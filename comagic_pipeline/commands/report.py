@@ -12,10 +12,10 @@ from sqlalchemy import func, select
 
 from comagic_pipeline.asked import report_job_name
 from comagic_pipeline.commands.load import Job, Summary, run_job
+from comagic_pipeline.commands.project import open_project
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.custom_reports.files import ENDINGS, check_path, write_file
 from comagic_pipeline.custom_reports.report import CustomReport
-from comagic_pipeline.instance import open_instance
 from comagic_pipeline.partitions import check_period
 from comagic_pipeline.resources import open_client, open_warehouse
 from comagic_pipeline.suggestions import nearest
@@ -154,7 +154,7 @@ def _check_file(out: Path) -> None:
 def _rebuild(config: Config, source: Source, report: CustomReport, console: Console) -> None:
     # A key that is not set is found before anything is deleted.
     open_client(source).close()
-    with open_warehouse(config) as warehouse, open_instance(config) as instance:
+    with open_project(config) as (warehouse, instance):
         with warehouse.begin() as connection:
             gone = drop_report(connection, report.processor_id, source.account_id, report.asset_name)
         instance.wipe_assets([AssetKey([source.name, report.asset_name])])

@@ -8,12 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from comagic_pipeline.asked import COMMAND
+from comagic_pipeline.commands.project import open_project
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.failures import failure_message
-from comagic_pipeline.instance import open_instance
-from comagic_pipeline.recovery import recover
-from comagic_pipeline.resources import open_warehouse
 from comagic_pipeline.retention import LEFT, ROWS, retention_job_name, retention_op_name
 
 
@@ -45,8 +43,7 @@ def retain(config: Config, source: Source, *, is_dry: bool) -> Summary:
             f"sources.{source.name}.retention.keep_days is not set: nothing is deleted. Set it to the number of days "
             "to keep"
         )
-    with open_warehouse(config) as warehouse, open_instance(config) as instance:
-        recover(config, instance, warehouse)
+    with open_project(config) as (_, instance):
         result = (
             build_definitions(config)
             .resolve_job_def(retention_job_name(source))

@@ -10,9 +10,11 @@ from pathlib import Path
 from rich.console import Console
 
 from comagic_pipeline.commands.services import Service, answers, require_free_port, sandbox_api
+from comagic_pipeline.commands.up_lock import only_services, only_up
 from comagic_pipeline.commands.web_server import HOSTS_VARIABLE, LOOPBACK
 from comagic_pipeline.config import Config
-from comagic_pipeline.instance import PROJECT_FOLDER, open_instance
+from comagic_pipeline.dagster_environment import PROJECT_FOLDER, instance_home
+from comagic_pipeline.instance import open_instance
 from comagic_pipeline.recovery import recover
 from comagic_pipeline.resources import embedded_folder, make_views, open_warehouse
 from comagic_pipeline.warehouse.embedded import EmbeddedServer, status
@@ -27,10 +29,14 @@ def up(config: Config, host: str, port: int, console: Console, allowed_hosts: Se
     Browsers may use the web server under the names of this machine's loopback, `host` and `allowed_hosts`.
     Raises ConfigError, WarehouseError or EmbeddedServerError before a service starts, ServiceError when one ends.
     """
-    require_free_port(port, "--port")
+    instance_home()
+    url = f"http://{host}:{port}"
     with ExitStack() as stack:
+        stack.enter_context(only_up(config, url))
+        require_free_port(port, "--port")
         sandbox = stack.enter_context(sandbox_api(config))
         instance = stack.enter_context(open_instance(config))
+        stack.enter_context(only_services())
         with open_warehouse(config) as warehouse:
             recover(config, instance, warehouse)
             for warning in make_views(config, warehouse):
@@ -55,8 +61,8 @@ def up(config: Config, host: str, port: int, console: Console, allowed_hosts: Se
                 ("dagster-daemon", [str(_PROGRAMS / "dagster-daemon"), "run", *workspace]),
             )
         ]
-        services[0].wait(lambda: answers(f"http://{host}:{port}/server_info"))
-        console.print(f"[bold]Dagster UI: http://{host}:{port}[/bold]   (Ctrl-C stops everything)")
+        services[0].wait(lambda: answers(f"{url}/server_info"))
+        console.print(f"[bold]Dagster UI: {url}[/bold]   (Ctrl-C stops everything)")
         while True:
             for service in services:
                 service.check()

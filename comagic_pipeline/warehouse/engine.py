@@ -96,7 +96,7 @@ class Warehouse:
     def is_held(self, name: str) -> bool:
         """True while some process holds the named lock."""
         with self.begin() as connection:
-            return not connection.scalar(select(func.pg_try_advisory_xact_lock(_key(name))))
+            return not try_lock(connection, name)
 
     def quote(self, schema: str, name: str) -> str:
         """The quoted name of a table in one of the schemas, given by its placeholder (raw, star, ops)."""
@@ -125,6 +125,11 @@ class Warehouse:
 def driver_connection(connection: Connection) -> psycopg.Connection[Any]:
     """The driver's own connection."""
     return cast(psycopg.Connection[Any], connection.connection.driver_connection)
+
+
+def try_lock(connection: Connection, name: str) -> bool:
+    """Take a named lock until the transaction ends; False when a process holds it."""
+    return bool(connection.scalar(select(func.pg_try_advisory_xact_lock(_key(name)))))
 
 
 def _key(name: str) -> ColumnElement[int]:

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 
 from comagic_pipeline.config import CONFIG_VARIABLE, Config, load_config
 from comagic_pipeline.instance import STORAGE_VARIABLE, open_instance
-from comagic_pipeline.recovery import close_dead_runs, recover
+from comagic_pipeline.recovery import close_silent_runs, recover
 from comagic_pipeline.resources import open_warehouse
 from comagic_pipeline.sandbox.faults import Fault
 from comagic_pipeline.sandbox.running import running_sandbox
@@ -94,7 +94,7 @@ def test_after_a_crash_the_days_are_shown_and_the_run_is_over(config: Config) ->
     assert (len(green), loaded > 0) == (0, True)
     with open_instance(config) as instance, open_warehouse(config) as warehouse:
         # The run began a moment ago: a minute later nobody can believe any more that it is about to take its lock.
-        close_dead_runs(instance, warehouse, clock=lambda: time.time() + 60)
+        close_silent_runs(config, instance, warehouse, clock=lambda: time.time() + 60)
         recover(config, instance, warehouse)
         assert [run.status for run in instance.get_runs()] == [DagsterRunStatus.FAILURE]
     assert len(days(config)[0]) == loaded

@@ -13,7 +13,7 @@ from sqlalchemy import insert
 
 from comagic_pipeline.config import Config
 from comagic_pipeline.instance import open_instance
-from comagic_pipeline.recovery import close_dead_runs, show_loaded_days
+from comagic_pipeline.recovery import close_silent_runs, show_loaded_days
 from comagic_pipeline.resources import run_lock
 from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.engine import Warehouse
@@ -107,12 +107,12 @@ def test_a_run_that_goes_on_reports_its_own_days(
     assert shown(instance) == [("2026-01-02", 2)]
 
 
-def test_runs_without_a_process_are_closed(instance: DagsterInstance, warehouse: Warehouse) -> None:
+def test_runs_without_a_process_are_closed(config: Config, instance: DagsterInstance, warehouse: Warehouse) -> None:
     """A started run that holds no lock is marked as failed; one that does, or that began just now, is left alone."""
     dead, alive = begin_run(instance), begin_run(instance)
-    close_dead_runs(instance, warehouse)
+    close_silent_runs(config, instance, warehouse)
     assert {run.status for run in instance.get_runs()} == {DagsterRunStatus.STARTED}
     with warehouse.holding(run_lock(alive.run_id)):
-        close_dead_runs(instance, warehouse, clock=lambda: time.time() + 60)
+        close_silent_runs(config, instance, warehouse, clock=lambda: time.time() + 60)
     states = {run.run_id: run.status for run in instance.get_runs()}
     assert states == {dead.run_id: DagsterRunStatus.FAILURE, alive.run_id: DagsterRunStatus.STARTED}
