@@ -4,6 +4,7 @@ The key travels in the request body. It appears in no message that leaves this m
 """
 
 import codecs
+import logging
 import random
 import ssl
 import threading
@@ -32,6 +33,8 @@ from comagic_pipeline.api.errors import (
 )
 from comagic_pipeline.api.quota import SPANS, Clock, Limits, Quota, Sleep, Span, Told, utc_now
 from comagic_pipeline.printable import LONGEST, printable
+
+_log = logging.getLogger(__name__)
 
 ATTEMPTS = 7
 """How often one call is tried while its errors are transient: with the pauses below that is about a minute."""
@@ -171,6 +174,7 @@ class Client:
             retry=tenacity.retry_if_exception_type(TransientError),
             stop=tenacity.stop_after_attempt(self._attempts),
             wait=self._pause,
+            before_sleep=self._tell_pause,
             sleep=self._sleep,
             reraise=True,
         )
@@ -297,6 +301,14 @@ class Client:
         if isinstance(error, TransientError) and error.retry_after is not None:
             return max(pause, min(error.retry_after, 2 * _LONGEST_PAUSE))
         return pause
+
+    def _tell_pause(self, state: tenacity.RetryCallState) -> None:
+        """Log why and how long a call waits before its next attempt."""
+        seconds = state.next_action.sleep if state.next_action else 0
+        error = state.outcome.exception() if state.outcome else None
+        _log.warning(
+            f"{error}; attempt {state.attempt_number} of {self._attempts} failed, the next is in {seconds:.0f} s"
+        )
 
     def _shown(self, text: str, longest: int = LONGEST) -> str:
         """Foreign text as messages show it: secrets masked, one short line, nothing that a terminal obeys."""

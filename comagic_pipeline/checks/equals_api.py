@@ -91,7 +91,7 @@ def equals_api(source: Source, method: Method) -> AssetChecksDefinition:
         opened = warehouse.get()
         with (
             journaled(context, opened, source, f"{NAME} {method.table}", (first_day, last_day)) as entry,
-            api.client(source.name, reserve_of(run, source), opened, run.run_id) as client,
+            api.client(source.name, reserve_of(run, source), opened, run) as client,
         ):
             customers = Customers(source, method, client, opened, entry)
             reconciler = Reconciler(client, opened, source, method, customers.accounts, params_of, customers.site_ids)

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import distinct, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from comagic_pipeline.asked import COMMAND, CONTINUES, RANGE_END, RANGE_START, load_job_name
+from comagic_pipeline.asked import ASKED_AT, COMMAND, CONTINUES, RANGE_END, RANGE_START, load_job_name
 from comagic_pipeline.assets.journal import POINTS_SPENT_UNTIL, SKIPPED
 from comagic_pipeline.checks import equals_api
 from comagic_pipeline.config import Config, ConfigError, Source
@@ -140,6 +140,7 @@ def run_job(
         days = (last_day - first_day).days + 1
         run_id = make_new_run_id()
         tags = {RANGE_START: first_day.isoformat(), RANGE_END: last_day.isoformat(), COMMAND: job.command}
+        tags[ASKED_AT] = datetime.now(UTC).isoformat()
         if only_missing:
             _expect_missing(warehouse, source, job.reports, first_day, last_day, run_id)
             tags[CONTINUES] = source.name
