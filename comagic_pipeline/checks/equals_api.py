@@ -177,6 +177,9 @@ def _description(day: date, differences: Sequence[Difference]) -> str:
         return f"{day} is what CoMagic says."
     totals = [each for each in differences if each.grain == "day"]
     said = ", ".join(f"{each.layer} {each.measure} {each.in_warehouse or 0} for {each.in_api or 0}" for each in totals)
+    if missing := sum(each.grain == "row" and each.in_warehouse is None for each in differences):
+        rejected = f"{missing} rows could not be stored or are missing (comagic_ops.rejected_rows)"
+        said = f"{said}; {rejected}" if said else rejected
     what = said or f"{len(differences)} differences within it"
     return f"{day} is not what CoMagic says: {what}. It is loaded again by itself, or load it yourself."
 
@@ -184,7 +187,7 @@ def _description(day: date, differences: Sequence[Difference]) -> str:
 def _metadata(differences: Sequence[Difference]) -> Mapping[str, Any]:
     if not differences:
         return {"differences": 0}
-    names = ("layer", "grain", "campaign_id", "call_source", "tag_id", "measure", "in_warehouse", "in_api")
+    names = ("layer", "grain", "campaign_id", "call_source", "tag_id", "row_key", "measure", "in_warehouse", "in_api")
     rows = [
         TableRecord({name: str(getattr(each, name)) if getattr(each, name) is not None else "" for name in names})
         for each in differences[:_SHOWN]

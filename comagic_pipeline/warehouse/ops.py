@@ -150,6 +150,22 @@ reconciliation = Table(
     comment="Differences between warehouse and API, as they were found",
 )
 
+date_till = Table(
+    "date_till",
+    metadata,
+    Column(
+        "account_id",
+        Integer,
+        nullable=False,
+        autoincrement=False,
+        comment="Source, general_accounts.account_id",
+    ),
+    Column("is_inclusive", Boolean, nullable=False, comment="Whether rows of the second date_till are counted"),
+    Column("learned_at", DateTime(timezone=True), nullable=False, comment="When the API was asked"),
+    PrimaryKeyConstraint("account_id", name="date_till_pkey"),
+    comment="Whether the API takes date_till into the period of a request, learned once per account",
+)
+
 retained_from = Table(
     "retained_from",
     metadata,
