@@ -11,6 +11,7 @@ from comagic_pipeline.api.quota import effective_reserve
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.instance import open_instance
 from comagic_pipeline.messages import Post
+from comagic_pipeline.printable import printable
 from comagic_pipeline.resources import api_url, open_client, open_warehouse
 from comagic_pipeline.warehouse.embedded import EmbeddedServerError
 from comagic_pipeline.warehouse.engine import WarehouseError, one_line
@@ -100,8 +101,10 @@ def _account(config: Config, name: str, source: Source) -> list[Finding]:
         return [Finding(name, False, one_line(error))]
     account = account[0] if isinstance(account, list) and account else account
     account = account if isinstance(account, dict) else {}
-    findings = [Finding(name, True, f"the key works at {api_url(source)}: account {account.get('name')}")]
-    zone = account.get("timezone")
+    findings = [
+        Finding(name, True, f"the key works at {api_url(source)}: account {printable(str(account.get('name')))}")
+    ]
+    zone = printable(str(account.get("timezone") or ""))
     if zone and zone != source.timezone:
         mend = f"the account's time zone is {zone}, the config says {source.timezone}: set timezone: {zone}"
         findings.append(Finding(name, False, mend))

@@ -136,7 +136,7 @@ def run_job(
     with open_warehouse(config) as warehouse, open_instance(config) as instance:
         recover(config, instance, warehouse)
         for warning in make_views(config, warehouse):
-            console.print(f"warning: {warning}", soft_wrap=True)
+            console.print(f"warning: {warning}", soft_wrap=True, markup=False)
         days = (last_day - first_day).days + 1
         run_id = make_new_run_id()
         tags = {RANGE_START: first_day.isoformat(), RANGE_END: last_day.isoformat(), COMMAND: job.command}

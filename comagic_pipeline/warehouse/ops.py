@@ -25,6 +25,8 @@ from sqlalchemy import (
     select,
 )
 
+from comagic_pipeline.printable import printable
+
 metadata = MetaData(schema="ops")
 
 
@@ -260,6 +262,9 @@ def is_skipped(connection: Connection, account_id: int, table_name: str) -> bool
     return connection.scalar(query) == "skipped"
 
 
+_LONGEST_MESSAGE = 20_000  # characters: messages of our own are whole, whatever a server said is cut before
+
+
 def record(
     connection: Connection,
     *,
@@ -291,7 +296,7 @@ def record(
         "rows": rows,
         "points": points,
         "seconds": seconds,
-        "message": message,
+        "message": message and printable(message, _LONGEST_MESSAGE),
         "trigger": trigger,
         "added": added,
         "updated": updated,
