@@ -101,7 +101,7 @@ def test_a_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, proxy: str
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ALL_PROXY", proxy)
-    with pytest.raises(PermanentError, match="^ALL_PROXY: it names ") as caught:
+    with pytest.raises(PermanentError, match=r"^ALL_PROXY: it names ") as caught:
         client_of("https://api.example/v2.0")
     assert "secret" not in str(caught.value)
     monkeypatch.setenv("NO_PROXY", "api.example")
