@@ -33,6 +33,8 @@ NOTED = "comagic/days_noted"
 
 COMMAND = "comagic/command"
 """The tag of a run that a command of ours began: which one."""
+ASKED_AT = "comagic/asked_at"
+"""The tag of a run that a person waits for: when it was asked for (ISO 8601)."""
 _TRIGGERS = {
     "dagster/schedule_name": "schedule",
     "dagster/sensor_name": "sensor",
@@ -108,6 +110,11 @@ def reserve_of(run: DagsterRun, source: Source) -> int:
     if LEAVES_POINTS in run.tags:
         return int(run.tags[LEAVES_POINTS])
     return 0 if "dagster/schedule_name" in run.tags else source.day_points.reserve
+
+
+def asked_at(run: DagsterRun) -> datetime | None:
+    """When a command began the run; None for one that a schedule, a sensor or the UI launched."""
+    return datetime.fromisoformat(run.tags[ASKED_AT]) if ASKED_AT in run.tags else None
 
 
 def note_what_is_asked(

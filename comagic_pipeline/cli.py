@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 failed, 2 bad input, 3 stopped by the day's points.
 
 import contextlib
 import json
+import os
 import signal
 import sys
 from datetime import UTC, date, datetime, timedelta
@@ -18,10 +19,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from comagic_pipeline.printable import printable
+
 if TYPE_CHECKING:
     from comagic_pipeline.commands.load import Summary
     from comagic_pipeline.config import Config, Source
     from comagic_pipeline.texts import Language
+
+_LONGEST_MESSAGE = 20_000
 
 
 class _Day(click.ParamType[date]):
@@ -353,6 +358,7 @@ def main() -> None:
     """Run the command line; expected errors become one line on standard error and an exit code."""
     # A service manager's stop runs the same clean-up as Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
+    _ask_this_machine_directly()
     from comagic_pipeline.commands.services import ServiceError
     from comagic_pipeline.config import ConfigError
     from comagic_pipeline.warehouse.embedded import EmbeddedServerError
@@ -375,6 +381,13 @@ def main() -> None:
         _fail(f"{error.filename}: {error.strerror}", 1)
     except Exception as error:
         _fail_unexpectedly(error)
+
+
+def _ask_this_machine_directly() -> None:
+    """Name this machine in no_proxy: what the processes of a command say to each other goes through no proxy."""
+    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    names = [name for name in known.split(",") if name]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys([*names, "localhost", "127.0.0.1", "::1"]))
 
 
 def _source(config: "Config", name: str | None) -> "Source":
@@ -419,7 +432,7 @@ def _finish(summary: "Summary", console: Console) -> None:
     if summary.tables:
         console.print(table)
     for name, why in summary.skipped.items():
-        console.print(f"skipped {name}: {why}", soft_wrap=True)
+        console.print(f"skipped {name}: {why}", soft_wrap=True, markup=False)
     if summary.exit_code:
         _fail(" ".join(filter(None, [summary.error, _missing(summary)])), summary.exit_code)
 
@@ -442,7 +455,9 @@ def _fail_unexpectedly(error: Exception) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"Error: {message}", err=True)
+    # Only control characters are taken out: all that we say ourselves is shown.
+    shown = "\n".join(printable(line, _LONGEST_MESSAGE) for line in message.splitlines())
+    click.echo(f"Error: {shown}", err=True)
     sys.exit(code)
 
 

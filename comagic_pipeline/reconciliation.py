@@ -13,14 +13,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from math import ceil, log2
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from comagic_pipeline.api.client import Client
-from comagic_pipeline.api.counts import count_rows
+from comagic_pipeline.api.counts import count_between, count_rows
 from comagic_pipeline.api.errors import MethodUnavailableError
 from comagic_pipeline.api.periods import longest_windows
 from comagic_pipeline.api.reports import report_reader
@@ -43,7 +43,11 @@ from comagic_pipeline.warehouse.reconciliation import (
     Group,
     Sums,
     compared_days,
+    is_date_till_inclusive,
+    keep_date_till,
+    probe_of,
     raw_sums,
+    rejected_keys,
     rows_in_last_second,
     star_sums,
 )
@@ -57,6 +61,8 @@ _SAMPLES = 6
 """In how many parts the days are read by `sampled`, one each day."""
 _TAG_ID = re.compile(r"-?[0-9]{1,18}")
 _DAY = timedelta(days=1)
+_PLENTY = 100
+"""From how many points left of the day on a window is counted by halves, for a point more."""
 
 Fingerprint = tuple[str, str]
 """The key of a row, and what stands for its values."""
@@ -84,6 +90,9 @@ class Reconciler:
         self._filter = source.filter(method.table)
         self._params = {account: self._filtered(params_of(account)) for account in accounts}
         self._has_star = method.table == CALLS and bool(facts_of(CALLS, source.chosen_tables))
+        self._loaded: Sequence[date] = ()
+        self._rejected: dict[date, set[str]] = {}
+        """The keys of the rows that came while days were read and could not be stored, by day."""
         self.points = 0
         self.warnings: list[str] = []
 
@@ -118,14 +127,17 @@ class Reconciler:
 
     def _compare(self, account: Account, days: Mapping[date, ComparedDay], mode: Mode, turn: int) -> Iterator[Found]:
         """Compare the loaded days of one customer, or of an account that is no agent's."""
+        self._loaded = sorted(days)
         if mode == "full" or not self._is_countable:
             to_read = set() if mode == "quick" else set(days)
         else:
             to_read = self._in_turn(days, turn) if mode == "sampled" else set()
             for begin, end in periods(sorted(days)):
                 for start, stop in longest_windows(self._method, begin, end):
-                    to_read |= self._different(account, days, start, stop)
-            yield self._star_differences(account, sorted(days.keys() - to_read))
+                    for first, last in self._halves(start, stop):
+                        to_read |= self._different(account, days, first, last)
+            equal = sorted(days.keys() - to_read)
+            yield self._with_rejected(account, self._star_differences(account, equal))
         for begin, end in periods(sorted(to_read)):
             for start, stop in longest_windows(self._method, begin, end) if self._is_countable else [(begin, end)]:
                 yield self._read(account, start, stop)
@@ -134,6 +146,21 @@ class Reconciler:
     def _is_countable(self) -> bool:
         """True when a single request tells how many rows a window has."""
         return self._method.time_column is not None and not self._method.needs_site
+
+    def _halves(self, first_day: date, last_day: date) -> list[tuple[date, date]]:
+        """The window, or its halves where points are plenty: numbers that even out over all of it differ in them."""
+        left = self._client.quota.left()
+        if first_day == last_day or (left is not None and left < _PLENTY):
+            return [(first_day, last_day)]
+        middle = first_day + (last_day - first_day) // 2
+        return [(first_day, middle), (middle + _DAY, last_day)]
+
+    def _with_rejected(self, account: Account, found: Found) -> Found:
+        """The days with rows that the API has and that could not be stored: they are missing."""
+        with self._warehouse.connect() as connection:
+            for day, key in rejected_keys(connection, account, self._method.table, found):
+                found[day].append(_missing_row(account, day, key))
+        return found
 
     def _in_turn(self, days: Collection[date], turn: int) -> set[date]:
         """The days that are read by turns."""
@@ -168,13 +195,36 @@ class Reconciler:
         )
 
     def _is_count(self, answered: int, counted: int, account: Account, last_day: date) -> bool:
-        if counted == answered:
-            return True
-        if counted > answered or self._method.time_column is None:
-            return False
-        # The API may leave out the last second of a period.
+        """True when the API counts as many rows as it had when the days were loaded."""
         with self._warehouse.connect() as connection:
-            return counted + rows_in_last_second(connection, self._method, account, last_day) == answered
+            in_last_second = rows_in_last_second(connection, self._method, account, last_day)
+        if not in_last_second:
+            return counted == answered
+        # Not known: reading the days tells.
+        is_inclusive = self._learn_date_till(account)
+        return is_inclusive is not None and counted == answered - (0 if is_inclusive else in_last_second)
+
+    def _learn_date_till(self, account: Account) -> bool | None:
+        """Whether rows of the second `date_till` are counted: asked once per account, for a point; None: not known.
+
+        Rows that a filter of the source left out are not in raw, so that nothing follows from their number there.
+        """
+        account_id = self._source.account_id
+        with self._warehouse.connect() as connection:
+            known = is_date_till_inclusive(connection, account_id)
+            if known is not None or self._filter:
+                return known
+            probe = probe_of(connection, self._method, account, self._loaded)
+        if probe is None:
+            return None
+        counted = count_between(self._client, self._method, self._params[account], probe.start, probe.end)
+        self.points += 1
+        answers = {probe.rows: True, probe.rows - probe.last_rows: False}
+        if counted is None or (is_inclusive := answers.get(counted)) is None:
+            return None  # rows came or went since they were loaded
+        with self._warehouse.begin() as connection:
+            keep_date_till(connection, account_id, is_inclusive, datetime.now(UTC))
+        return is_inclusive
 
     def _star_differences(self, account: Account, days: Sequence[date]) -> Found:
         """What raw and star say otherwise of days whose raw rows are right: free of points."""
@@ -187,9 +237,12 @@ class Reconciler:
 
     def _read(self, account: Account, first_day: date, last_day: date) -> Found:
         """Compare days by their rows."""
-        if self._method.table == CALLS:
-            return self._read_calls(account, first_day, last_day)
-        return self._read_rows(account, first_day, last_day)
+        self._rejected.clear()
+        is_calls = self._method.table == CALLS
+        found = (self._read_calls if is_calls else self._read_rows)(account, first_day, last_day)
+        for day, keys in self._rejected.items():
+            found[day] += [_missing_row(account, day, key) for key in sorted(keys)]
+        return found
 
     def _steps(self, method: Method, account: Account, first_day: date, last_day: date) -> Iterator[Any]:
         zone, params = self._source.zone, self._params[account]
@@ -216,6 +269,9 @@ class Reconciler:
         for step in self._steps(method, account, first_day, last_day):
             match step:
                 case Rows():
+                    for value in (value for value in step.rejected if value.column is None):
+                        day = min(max(value.day or step.first_day, step.first_day), step.last_day)
+                        self._rejected.setdefault(day, set()).add(value.key)
                     for row in filter(keeps, step.rows):
                         waiting.setdefault(of_day(row) or step.first_day, []).append(taken(row))
                 case Discarded():
@@ -298,6 +354,11 @@ class Reconciler:
         ]
         digest = hashlib.md5(msgspec.json.encode(values), usedforsecurity=False).hexdigest()
         return ", ".join(str(getattr(row, name)) for name in self._method.key), digest
+
+
+def _missing_row(account: Account, day: date, key: str) -> Difference:
+    customer = account.customer_user_id
+    return Difference(day, "raw", "row", "rows", None, 1, row_key=key, customer_user_id=customer)
 
 
 def _canonical(text: bytes) -> str:

@@ -16,8 +16,9 @@ from dagster import ConfigurableResource, DagsterInstance, DagsterRun, InitResou
 from pydantic import PrivateAttr
 
 from comagic_pipeline.api.client import ATTEMPTS, Client, Login, Token
+from comagic_pipeline.api.errors import PermanentError
 from comagic_pipeline.api.quota import Clock, Quota, Sleep, utc_now
-from comagic_pipeline.asked import note_what_is_asked, period_of, reserve_of, tables_of
+from comagic_pipeline.asked import asked_at, note_what_is_asked, period_of, reserve_of, tables_of
 from comagic_pipeline.config import (
     SANDBOX,
     SANDBOX_PORT,
@@ -53,14 +54,15 @@ class DataApi(_OfConfig, ConfigurableResource[None]):
     """The CoMagic Data API of the configured sources."""
 
     @contextmanager
-    def client(self, source_name: str, reserve: int, warehouse: Warehouse, run_id: str) -> Iterator[Client]:
+    def client(self, source_name: str, reserve: int, warehouse: Warehouse, run: DagsterRun) -> Iterator[Client]:
         """A client of one source for a run; it leaves `reserve` of the day's points untouched.
 
-        Its points are in the book that the warehouse keeps. Raises ConfigError when a variable that the source needs
-        is not set.
+        A run that a command began asks whether there are points, though none are known to be left. Its points are in
+        the book that the warehouse keeps. Raises ConfigError when a variable that the source needs is not set.
         """
         source = load_config(self.config_file).source(source_name)
-        with open_client(source, warehouse, run_id=run_id, reserve=reserve) as client:
+        since = asked_at(run)
+        with open_client(source, warehouse, run_id=run.run_id, reserve=reserve, trusts_since=since) as client:
             yield client
 
 
@@ -102,19 +104,24 @@ def open_client(
     reserve: int = 0,
     attempts: int = ATTEMPTS,
     insists: bool = False,
+    trusts_since: datetime | None = None,
     clock: Clock = utc_now,
     sleep: Sleep = time.sleep,
 ) -> Client:
-    """A client of the source; raises ConfigError when a variable that it needs is not set.
+    """A client of the source; raises ConfigError when a variable that it needs is not set, or names what is unusable.
 
     With a warehouse it shares the key's points with all who use the key, and what it spends is counted there. One that
-    `insists` asks even when the day's points are known to be spent.
+    `insists` asks even when the day's points are known to be spent, one with `trusts_since` until the API has told so
+    since that moment.
     """
     secret = _secret(source)
     credentials = Token(secret) if source.login is None else Login(secret, _password(source), clock)
     book = SharedBook(warehouse, source, key_id(api_url(source), secret), run_id, clock) if warehouse else None
-    quota = Quota(reserve, clock, sleep, book, insists=insists)
-    return Client(api_url(source), credentials, quota, clock=clock, sleep=sleep, attempts=attempts)
+    quota = Quota(reserve, clock, sleep, book, insists=insists, trusts_since=trusts_since)
+    try:
+        return Client(api_url(source), credentials, quota, clock=clock, sleep=sleep, attempts=attempts)
+    except PermanentError as error:
+        raise ConfigError(f"sources.{source.name}: {error}") from error
 
 
 def plan_tags(

@@ -4,12 +4,13 @@ The key travels in the request body. It appears in no message that leaves this m
 """
 
 import codecs
+import logging
 import random
-import re
 import ssl
 import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -19,6 +20,9 @@ import httpx
 import msgspec
 import tenacity
 
+from comagic_pipeline.api.columns import mentioned, pointed_at
+from comagic_pipeline.api.connection import Connection, chunks_of
+from comagic_pipeline.api.envelope import ErrorBlock, Result, decode_envelope
 from comagic_pipeline.api.errors import (
     DayPointsSpentError,
     MinutePointsSpentError,
@@ -28,18 +32,21 @@ from comagic_pipeline.api.errors import (
     api_error,
 )
 from comagic_pipeline.api.quota import SPANS, Clock, Limits, Quota, Sleep, Span, Told, utc_now
+from comagic_pipeline.printable import LONGEST, printable
+
+_log = logging.getLogger(__name__)
 
 ATTEMPTS = 7
 """How often one call is tried while its errors are transient: with the pauses below that is about a minute."""
 _MINUTE_REFUSALS = 60
 """How often in a row the minute's limit may refuse a call, each time after it was waited out: about an hour."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
-_TIMEOUT = httpx.Timeout(60.0, connect=15.0)  # seconds for each read of the socket
 _LONGEST_ANSWER = timedelta(minutes=10)  # a server that dribbles bytes keeps every single read short
 _RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 # By our own clock: the Unix time that login.user tells would be wrong where the two clocks disagree.
 _SESSION_LIFETIME, _RENEW_SESSION_BEFORE = timedelta(hours=1), timedelta(minutes=5)
 _MASK = "***"
+_LONGEST_NAME = 100  # characters of a mnemonic, a parameter or a column in messages
 
 
 @dataclass(frozen=True)
@@ -137,11 +144,9 @@ class Client:
         self._sleep = sleep
         self._randomness = randomness or random.Random()  # noqa: S311 - jitter, not cryptography
         self._secrets: tuple[str, ...] = ()
-        self._http = httpx.Client(
-            headers={"Content-Type": "application/json; charset=UTF-8", "Accept-Encoding": "gzip"},
-            timeout=_TIMEOUT,
-            verify=verify,
-        )
+        self.left_out: defaultdict[tuple[str, Any], dict[str, str]] = defaultdict(dict)
+        """The columns that the API refused, by method and customer, each with the line that says why."""
+        self._connection = Connection(base_url, verify)
 
     def __enter__(self) -> "Client":
         return self
@@ -151,7 +156,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._connection.close()
 
     def hide(self, secret: str) -> None:
         """Mask this text in every message from now on."""
@@ -169,6 +174,7 @@ class Client:
             retry=tenacity.retry_if_exception_type(TransientError),
             stop=tenacity.stop_after_attempt(self._attempts),
             wait=self._pause,
+            before_sleep=self._tell_pause,
             sleep=self._sleep,
             reraise=True,
         )
@@ -203,9 +209,11 @@ class Client:
                 raise TransientError(f"{method}: no answer from {self.base_url} in time ({_kind(error)})") from error
             except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
                 raise PermanentError(f"{method}: base_url {self.base_url} is not an http(s) URL: {error}") from error
-            except httpx.TransportError as error:
-                said = self._masked(str(error)) or _kind(error)
-                raise TransientError(f"{method}: cannot reach {self.base_url}: {said}") from error
+            except (httpx.TransportError, OverflowError) as error:
+                said = self._shown(str(error)) or _kind(error)
+                proxy = self._connection.proxy_variable
+                way = f" through the proxy of {proxy}" if proxy else ""
+                raise TransientError(f"{method}: cannot reach {self.base_url}{way}: {said}") from error
             except (httpx.DecodingError, UnicodeDecodeError) as error:
                 raise TransientError(f"{method}: the body of the answer is broken ({_kind(error)})") from error
 
@@ -213,8 +221,8 @@ class Client:
         # One growing buffer: httpx's own reading keeps 4-5 times the memory of a page.
         content, started = bytearray(), self._clock()
         utf8 = codecs.getincrementaldecoder("utf-8")()
-        with self._http.stream("POST", self.base_url, content=body) as response:
-            for chunk in response.iter_bytes():
+        with self._connection.post(body) as response:
+            for chunk in chunks_of(response, method):
                 utf8.decode(chunk)
                 content += chunk
                 if self._clock() - started > _LONGEST_ANSWER:
@@ -224,7 +232,7 @@ class Client:
 
     def _read(self, method: str, request_id: str, told: Told, response: httpx.Response, content: bytearray) -> Answer:
         try:
-            envelope = _decode_envelope(_repaired(content))
+            envelope = decode_envelope(method, content)
         except msgspec.MsgspecError as error:
             self._check_status(method, response)
             raise TransientError(f"{method}: {self.base_url} does not answer JSON as documented ({error})") from error
@@ -239,7 +247,7 @@ class Client:
                 raise TransientError(f"{method}: the answer of {self.base_url} has neither result nor error")
             case msgspec.Raw() as bare:
                 data, metadata = bare, None
-            case _Result() as result:
+            case Result() as result:
                 data, metadata = result.data, result.metadata or result.meta_data
         metadata = metadata if isinstance(metadata, dict) else {}
         told.limits, told.charged = Limits.parse(metadata.get("limits")), True
@@ -257,13 +265,13 @@ class Client:
         if status != httpx.codes.OK:
             raise PermanentError(f"{method}: {self.base_url} answers HTTP {status}; check base_url in the config")
 
-    def _refused(self, method: str, error: "_Error", told: Told) -> Exception:
+    def _refused(self, method: str, error: ErrorBlock, told: Told) -> Exception:
         """The exception for the error block of an answer."""
         data = error.data if isinstance(error.data, dict) else {}
         mnemonic = data.get("mnemonic")
         metadata = data.get("metadata")
         told.limits = Limits.parse(metadata.get("limits") if isinstance(metadata, dict) else None)
-        message = self._masked(str(error.message))
+        message = self._shown(str(error.message))
         code = error.code if isinstance(error.code, int) else None
         if mnemonic == "limit_exceeded" or (mnemonic is None and code == -32029):
             params = data.get("params")
@@ -279,9 +287,10 @@ class Client:
         return api_error(
             method,
             code=code,
-            mnemonic=self._masked(mnemonic) if isinstance(mnemonic, str) else None,
+            mnemonic=self._shown(mnemonic, _LONGEST_NAME) if isinstance(mnemonic, str) else None,
             message=message,
-            names=frozenset(map(self._masked, _names(data))),
+            names=frozenset(self._shown(name, _LONGEST_NAME) for name in pointed_at(data)),
+            mentioned=mentioned(data, str(error.message)),
         )
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
@@ -292,6 +301,19 @@ class Client:
         if isinstance(error, TransientError) and error.retry_after is not None:
             return max(pause, min(error.retry_after, 2 * _LONGEST_PAUSE))
         return pause
+
+    def _tell_pause(self, state: tenacity.RetryCallState) -> None:
+        """Log why and how long a call waits before its next attempt."""
+        seconds = state.next_action.sleep if state.next_action else 0
+        error = state.outcome.exception() if state.outcome else None
+        _log.warning(
+            f"{error}; attempt {state.attempt_number} of {self._attempts} failed, the next is in {seconds:.0f} s"
+        )
+
+    def _shown(self, text: str, longest: int = LONGEST) -> str:
+        """Foreign text as messages show it: secrets masked, one short line, nothing that a terminal obeys."""
+        # Twice: an escape within a secret would hide it, and what is cut or stripped first may leave a part of it.
+        return printable(self._masked(printable(self._masked(text), len(text))), longest)
 
     def _masked(self, text: str) -> str:
         for secret in self._secrets:
@@ -307,73 +329,11 @@ def _exceeded(limits: Limits, words: str) -> Span:
     return next((span for span in SPANS if span in words.lower()), "minute")
 
 
-class _Error(msgspec.Struct):
-    code: Any = None
-    message: Any = ""
-    data: Any = None
-
-
-class _Result(msgspec.Struct):
-    data: msgspec.Raw
-    metadata: Any = None
-    meta_data: Any = None  # the name in some samples of the documentation
-
-
-class _Envelope(msgspec.Struct):
-    id: Any = None
-    error: _Error | None = None
-    result: _Result | None = None
-
-
-class _BareEnvelope(msgspec.Struct):
-    id: Any = None
-    error: _Error | None = None
-    result: msgspec.Raw = msgspec.Raw()  # a union with None would refuse everything but null
-
-
-def _decode_envelope(content: bytes | bytearray) -> _Envelope | _BareEnvelope:
-    try:
-        return msgspec.json.decode(content, type=_Envelope)
-    except msgspec.ValidationError:
-        # get.campaign_daily_stat: the documentation shows the rows as the result itself, a bare list.
-        bare = msgspec.json.decode(content, type=_BareEnvelope)
-        if bytes(memoryview(bare.result)[:1]) != b"[":
-            raise
-        return bare
-
-
-# Escaped backslashes are matched first so that the text \\u0000 (a backslash and u0000) stays as it is.
-_ESCAPES = re.compile(
-    rb"\\\\|(\\u0000)|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
-)
-
-
-def _repaired(content: bytearray) -> bytes | bytearray:
-    """The body without what JSON allows and PostgreSQL refuses: NUL characters go, half surrogates become U+FFFD."""
-    if b"\\u" not in content:
-        return content
-
-    def replacement(match: re.Match[bytes]) -> bytes:
-        if match[1]:
-            return b""
-        return rb"\ufffd" if match[2] else match[0]
-
-    return _ESCAPES.sub(replacement, content)
-
-
 def _retry_after(response: httpx.Response) -> float | None:
     try:
         return float(response.headers.get("Retry-After", ""))
     except ValueError:
         return None
-
-
-def _names(data: Mapping[str, Any]) -> frozenset[str]:
-    """The parameters or columns that an error points at: `field` is a dotted path, `value` what was sent."""
-    field, value = data.get("field"), data.get("value")
-    names = set(field.split(".")) | {field} if isinstance(field, str) else set()
-    values = value if isinstance(value, list) else [value]
-    return frozenset(names | {item for item in values if isinstance(item, str)})
 
 
 def _kind(error: Exception) -> str:

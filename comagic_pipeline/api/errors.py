@@ -7,6 +7,8 @@ API said, what to do next. They never hold the key.
 from collections.abc import Sequence
 from datetime import datetime
 
+from comagic_pipeline.printable import printable
+
 
 class ComagicError(Exception):
     """The root: anything that went wrong with the Data API."""
@@ -15,6 +17,10 @@ class ComagicError(Exception):
     """True when the same may succeed later though nobody changes anything."""
     mnemonic: str | None = None
     """What the API calls it, if it was the API that reported it."""
+    names: frozenset[str] = frozenset()
+    """The parameters or columns that the API pointed at, if it said."""
+    mentioned: Sequence[frozenset[str]] = ()
+    """The words of each place of the API's error that may name a column; the last place is its whole message."""
     parts: Sequence["ComagicError"] = ()
     """The errors that it stands for, when there are several."""
 
@@ -32,11 +38,7 @@ class RequestRefusedError(ComagicError):
 
 
 class UnexpectedParameterError(RequestRefusedError):
-    """The API does not know a parameter or a column that the request named; `names` are the suspects, if it said."""
-
-    def __init__(self, message: str, names: frozenset[str] = frozenset()) -> None:
-        super().__init__(message)
-        self.names = names
+    """The API does not know a parameter or a column that the request named."""
 
 
 class PeriodTooLongError(RequestRefusedError):
@@ -51,6 +53,12 @@ class TransientError(ComagicError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class UnusableAnswerError(ComagicError):
+    """The answer is larger, deeper or packed otherwise than is taken. The same request is not repeated at once."""
+
+    may_pass = True
 
 
 class MinutePointsSpentError(ComagicError):
@@ -110,6 +118,7 @@ _MNEMONIC_BY_CODE = {
     -32009: "account_inactive",
     -32029: "limit_exceeded",
 }
+_UNEXPECTED = "Unexpected method parameter"  # its code stands for a dozen errors
 
 
 def api_error(
@@ -119,14 +128,18 @@ def api_error(
     mnemonic: str | None,
     message: str,
     names: frozenset[str] = frozenset(),
+    mentioned: Sequence[frozenset[str]] = (),
 ) -> ComagicError:
     """The exception for an error that the API reported, except `limit_exceeded`, which needs the limits beside it.
 
-    `names` are the parameters or columns that the API pointed at. Source: protocol.json, "errors".
+    `names` are the parameters or columns that the API pointed at, `mentioned` the words that may name one. Source:
+    protocol.json, "errors".
     """
+    if mnemonic is None and message.startswith(_UNEXPECTED):
+        mnemonic = "unexpected_parameters"
     mnemonic = mnemonic or _MNEMONIC_BY_CODE.get(code or 0, "error")
     error = _error_of(method, mnemonic, message, names)
-    error.mnemonic = mnemonic
+    error.mnemonic, error.names, error.mentioned = mnemonic, names, mentioned
     return error
 
 
@@ -141,9 +154,9 @@ def _error_of(method: str, mnemonic: str, message: str, names: frozenset[str]) -
     if mnemonic == "internal_error":
         return TransientError(said)
     if mnemonic == "unexpected_parameters":
-        return UnexpectedParameterError(said, names)
+        return UnexpectedParameterError(said)
     if mnemonic == "date_interval_limit_reached":
         return PeriodTooLongError(said)
     if mnemonic == "required_parameter_missed" and "user_id" in names:
         return PermanentError(f"{said}; the key belongs to an agent: name its customers in user_ids")
-    return RequestRefusedError(f"{said} ({', '.join(sorted(names))})" if names else said)
+    return RequestRefusedError(f"{said} ({printable(', '.join(sorted(names)))})" if names else said)

@@ -5,6 +5,7 @@ last is the truth; requests that are under way may each have cost a point of whi
 kept where all processes see it (`Book`); what follows from it is decided here.
 """
 
+import logging
 import secrets
 import threading
 import time
@@ -32,13 +33,19 @@ SPANS: dict[Span, timedelta] = {
 no reset is told: a refused request is free. protocol.json: "60 s if unknown"; an hour's limit was seen in samples of
 newer methods."""
 _LENGTHS: dict[Span, timedelta] = {"day": timedelta(days=1), "hour": timedelta(hours=1), "minute": timedelta(minutes=1)}
-"""How long what was spent counts where no reset is told and points are left."""
+"""How long the spans are: no reset lies further ahead, whatever the API told or a clock that was ahead wrote."""
 _ROUNDING = timedelta(seconds=1)
 """Seconds to the reset come as a whole number, and nobody says whether it was rounded up or down."""
 _LOST_AFTER = timedelta(minutes=2)
 """A request without an answer for so long is that of a process that died, or its loss is only a refusal."""
 _UNDER_WAY_PAUSE = 0.2
 """Seconds until the next look whether requests under way have left a point."""
+_MENTIONED = 1.0
+"""Seconds from which on a wait is worth a line in the log."""
+_LARGEST = 2**31 - 1
+"""The largest number of points or seconds that is kept, that of PostgreSQL's integer."""
+
+_log = logging.getLogger(__name__)
 
 
 def utc_now() -> datetime:
@@ -75,9 +82,14 @@ class Limits:
 
 def _whole(value: Any) -> int | None:
     try:
-        return None if value is None else int(float(value))
+        return None if value is None else max(-_LARGEST, min(int(float(value)), _LARGEST))
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def until_reset(span: Span, seconds: int) -> timedelta:
+    """The time until a span starts anew, from the seconds that the API tells: not longer than the span itself."""
+    return min(timedelta(seconds=max(seconds, 0)), _LENGTHS[span]) + _ROUNDING
 
 
 @dataclass
@@ -89,8 +101,12 @@ class Allowance:
     resets_at: datetime | None = None
     began_at: datetime | None = None
 
-    def renew(self, now: datetime) -> None:
-        """Forget what was spent when the span is over."""
+    def renew(self, span: Span, now: datetime) -> None:
+        """Forget what was spent when the span is over, and times that a clock which was ahead wrote."""
+        if self.resets_at is not None:
+            self.resets_at = min(self.resets_at, now + _LENGTHS[span] + _ROUNDING)
+        if self.began_at is not None and self.began_at > now:
+            self.began_at = None
         if self.resets_at is not None and now >= self.resets_at:
             self.remaining, self.resets_at, self.began_at = self.limit, None, self.resets_at
 
@@ -108,7 +124,7 @@ class Allowance:
     def learn(self, span: Span, limits: Limits, request: "Request", overlap: int, now: datetime) -> None:
         """Take in what the answer to a request told, beside which `overlap` others were answered or are under way."""
         limit, remaining, reset = limits.of(span)
-        if reset is not None and self.began_at and request.sent_at + timedelta(seconds=reset) <= self.began_at:
+        if reset is not None and self.began_at and request.sent_at + until_reset(span, reset) <= self.began_at:
             return  # it is about the span before, though it came in this one
         if remaining is not None:
             # Answers overtake each other: one that tells of a few points more may only be late. One that tells of many
@@ -117,7 +133,7 @@ class Allowance:
             if not is_late or limit not in (None, self.limit):
                 self.remaining = remaining
             if reset is not None:
-                self.resets_at = now + timedelta(seconds=max(reset, 0)) + _ROUNDING
+                self.resets_at = now + until_reset(span, reset)
             else:
                 if not remaining:
                     self.resets_at = None  # whatever was assumed: it is worth asking again soon
@@ -150,9 +166,11 @@ class Known:
 
     def renew(self, now: datetime) -> None:
         """Forget what time has settled: spans that are over, requests whose process died."""
-        for allowance in self.allowances.values():
-            allowance.renew(now)
-        lost = [ticket for ticket, request in self.under_way.items() if now - request.sent_at > _LOST_AFTER]
+        for span, allowance in self.allowances.items():
+            allowance.renew(span, now)
+        if self.told_at is not None and self.told_at > now + _LOST_AFTER:
+            self.told_at = None  # by a clock that was ahead
+        lost = [ticket for ticket, request in self.under_way.items() if abs(now - request.sent_at) > _LOST_AFTER]
         for ticket in lost:
             del self.under_way[ticket]
 
@@ -193,7 +211,8 @@ class Quota:
     `reserve` is the number of the day's points that must be left untouched. `clock` gives aware datetimes, `sleep`
     takes seconds. Safe to use from several threads, and, with a shared book, processes. `points_spent` is the number of
     points that its own requests cost. One that `insists` asks though the day's points are known to be spent: they may
-    have been bought since, and a refused request is free.
+    have been bought since, and a refused request is free. With `trusts_since` it asks, too, until the API has told
+    since that moment (aware) that none are left.
     """
 
     def __init__(
@@ -204,9 +223,10 @@ class Quota:
         book: Book | None = None,
         *,
         insists: bool = False,
+        trusts_since: datetime | None = None,
     ) -> None:
         self.reserve = reserve
-        self._insists = insists
+        self._insists, self._trusts_since = insists, trusts_since
         self._clock = clock
         self._sleep = sleep
         self._book = book or ProcessBook()
@@ -243,7 +263,7 @@ class Quota:
 
     def _left(self, known: Known) -> int | None:
         day = known.allowances["day"]
-        if day.remaining is None:
+        if day.remaining is None or self._is_doubted(known):
             return None
         return day.remaining - len(known.under_way) - effective_reserve(self.reserve, day.limit)
 
@@ -259,7 +279,7 @@ class Quota:
     def refused_until(self, span: Span, limits: Limits) -> datetime:
         """The moment from which a request may go through again, after one was refused because of a span's limit."""
         _, _, reset = limits.of(span)
-        return self._clock() + (SPANS[span] if reset is None else timedelta(seconds=max(reset, 0)) + _ROUNDING)
+        return self._clock() + (SPANS[span] if reset is None else until_reset(span, reset))
 
     @contextmanager
     def _opened(self) -> Iterator[Known]:
@@ -267,42 +287,55 @@ class Quota:
             known.renew(self._clock())
             yield known
 
+    def _is_doubted(self, known: Known) -> bool:
+        """True when it says that no points are left of the day, and the API is asked whether that is still so."""
+        remaining, since = known.allowances["day"].remaining, self._trusts_since
+        if remaining is None or remaining > 0 or since is None:
+            return False
+        return known.told_at is None or known.told_at < since
+
     def _take(self, method: str) -> tuple[str, Request]:
         while True:
             with self._opened() as known:
                 now = self._clock()
-                spent, pause = self._obstacle(known, now)
+                spent, pause, why = self._obstacle(known, now)
                 if not spent and not pause:
                     ticket, request = secrets.token_hex(8), Request(method, now, known.answers)
                     known.under_way[ticket] = request
                     return ticket, request
             if spent:
                 raise spent
+            if pause >= _MENTIONED:
+                _log.warning(f"{method}: waiting {pause:.0f} s because {why}")
             self._sleep(pause)
 
-    def _obstacle(self, known: Known, now: datetime) -> tuple[DayPointsSpentError | None, float]:
-        """What keeps a request from being sent: the day's points, or seconds to wait before the next look."""
-        pause = 0.0
+    def _obstacle(self, known: Known, now: datetime) -> tuple[DayPointsSpentError | None, float, str]:
+        """What keeps a request from being sent: the day's points, or seconds to wait before the next look, and why."""
+        pause, why = 0.0, ""
         for span, allowance in known.allowances.items():
             if allowance.remaining is None:
                 continue
-            if span == "day" and self._insists:
+            if span == "day" and (self._insists or self._is_doubted(known)):
                 continue
             untouched = effective_reserve(self.reserve, allowance.limit) if span == "day" else 0
             if allowance.remaining <= untouched:
                 until = allowance.resets_at or now
                 if span == "day":
                     kept = f", {untouched} are kept in reserve" if untouched else ""
-                    return self.day_spent(allowance.remaining, until, kept), 0
-                pause = max(pause, (until - now).total_seconds(), _UNDER_WAY_PAUSE)
+                    return self.day_spent(allowance.remaining, until, kept), 0, ""
+                if (seconds := (until - now).total_seconds()) > pause:
+                    why = f"the points of the {span} are spent"
+                pause = max(pause, seconds, _UNDER_WAY_PAUSE)
             elif allowance.remaining - len(known.under_way) <= untouched:
                 pause = max(pause, _UNDER_WAY_PAUSE)
-        return None, pause
+        return None, pause, why
 
     def _settle(self, ticket: str, request: Request, told: Told) -> None:
         with self._opened() as known:
             now = self._clock()
             known.under_way.pop(ticket, None)
+            if told.charged and self._is_doubted(known):
+                known.allowances["day"].remaining = None  # the API gave a point: how many are left is not known
             overlap = known.answers - request.answers + len(known.under_way)
             for span, allowance in known.allowances.items():
                 if told.charged and told.limits.of(span)[1] is None:

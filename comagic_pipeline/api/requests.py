@@ -1,8 +1,7 @@
 """One request for rows: all columns of a method, one page, decoded and counted. Which pages to ask for is not here."""
 
-import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, tzinfo
 from operator import attrgetter
@@ -10,8 +9,10 @@ from typing import Any
 
 import msgspec
 
+from comagic_pipeline.api.client import Answer as RawAnswer
 from comagic_pipeline.api.client import Client
-from comagic_pipeline.api.errors import MethodUnavailableError, UnexpectedParameterError
+from comagic_pipeline.api.columns import AskedColumns
+from comagic_pipeline.api.errors import ComagicError, MethodUnavailableError
 from comagic_pipeline.api.rows import Rejected, Row, RowDecoder
 from comagic_pipeline.catalog import ColumnType, Method
 
@@ -19,8 +20,6 @@ PAGE_ROWS = 10_000
 """The largest page (protocol.json, "paging")."""
 MAX_OFFSET = 100_000
 """The largest offset (protocol.json, "paging"); rows behind it are reached by another window."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class UncountedPages:
 class RowRequests:
     """Asks for rows of one method for one account; `params` go with every request (user_id, filter, ...).
 
-    A column that the API does not know is left out from then on, with a line in `warnings`; `left_out` names them.
+    A column that the API refuses is left out from then on, with a line in `warnings`; the client remembers it.
     `points` counts successful requests. `label` gives a row's key as text, and `time`, for a report, the moment that a
     period applies to. Pages have `page_rows` rows; `uncounted` is for reports whose answers tell no count. `quota` is
     the client's.
@@ -86,13 +85,12 @@ class RowRequests:
         self.method = method
         self._uncounted = uncounted or UncountedPages()
         self.warnings: list[str] = []
-        self.left_out: frozenset[str] = frozenset()
         self.points = self._points_told = 0
         self.page_rows = page_rows
         self.quota = client.quota
         self._client = client
         self._decoder = RowDecoder(method, zone, params)
-        self._fields = [column.name for column in method.columns if column.answered]
+        self._columns = AskedColumns(method, client.left_out[method.name, (params or {}).get("user_id")])
         self._fixed: dict[str, Any] = {**(params or {})}
         if "limit" in method.parameters:
             self._fixed["limit"] = page_rows
@@ -101,6 +99,11 @@ class RowRequests:
         self._key: Callable[[Row], Any] = attrgetter(*method.key)
         self.label = self._decoder.label
         self.time = _time_of(method)
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The columns that the API refuses: they are empty."""
+        return self._columns.left_out
 
     def take_points(self) -> int:
         """The points spent since this was last asked."""
@@ -143,31 +146,17 @@ class RowRequests:
         ]
         return replace(answer, rows=inside, rejected=answer.rejected + outside, is_plain=False)
 
-    def _ask(self, params: Mapping[str, Any]) -> Answer:
-        locked: list[str] = []
-        refusal: MethodUnavailableError | None = None
-        while True:
-            if "fields" in self.method.parameters:
-                self._fixed["fields"] = self._fields
-            unlocking = self._unlocking()
-            try:
-                answer = self._client.call(
-                    self.method.name, {**self._fixed, **dict.fromkeys(unlocking, True), **params}
-                )
-            except UnexpectedParameterError as error:
-                self._leave_out(error)
-                continue
-            except MethodUnavailableError as error:
-                # A component may be needed for the parameter alone. A request that is refused costs no point.
-                if not unlocking:
-                    raise
-                locked, refusal = [name for names in unlocking.values() for name in names], error
-                self._drop(locked)
-                continue
-            break
-        if refusal:
-            self._warn(f"{self.method.name}: {', '.join(locked)} left empty: {refusal}")
+    def _call(self, params: Mapping[str, Any]) -> RawAnswer:
+        answer = self._client.call(self.method.name, {**self._fixed, **params})
         self.points += 1
+        return answer
+
+    def _ask(self, params: dict[str, Any]) -> Answer:
+        if "fields" in self.method.parameters:
+            answer = self._ask_for_columns(params)
+            self.warnings += [line for line in self._columns.warnings if line not in self.warnings]
+        else:
+            answer = self._call(params)
         page = self._decoder.decode(answer.data)
         distinct = self.distinct(page.rows)
         unstorable = sum(rejected.column is None for rejected in page.rejected)
@@ -179,33 +168,34 @@ class RowRequests:
             is_full = not self._uncounted.is_last(counted)
         return Answer(rows, page.rejected, answer.total_items, counted, is_plain, is_full)
 
-    def _leave_out(self, error: UnexpectedParameterError) -> None:
-        """Ask without the columns that the API does not know; raises the error when it is not about such a column."""
-        needed = self.method.required_columns
-        suspects = {*error.names, *(name for each in error.names for name in self._unlocking().get(each, ()))}
-        unknown = [name for name in self._fields if name in suspects and name not in needed]
-        # An error that names all columns echoes the request: it points at none of them.
-        if not unknown or error.names.issuperset(self._fields):
-            raise error
-        self._drop(unknown)
-        self._warn(f"{self.method.name}: the API does not know {', '.join(unknown)} any more; left empty")
+    def _ask_for_columns(self, params: Mapping[str, Any]) -> RawAnswer:
+        others = {*self._fixed, *params}
+        try:
+            return self._columns.ask(lambda names: self._call_for(names, params), others)
+        except MethodUnavailableError as refusal:
+            # A component may be needed for a parameter alone. A request that is refused costs no point.
+            locked = [name for names in self._unlocking(self._columns.names).values() for name in names]
+            if not locked:
+                raise
+            self._columns.leave_out(locked, f"{self.method.name}: {', '.join(locked)} left empty: {refusal}")
+            return self._columns.ask(lambda names: self._call_for(names, params), others)
 
-    def _unlocking(self) -> dict[str, list[str]]:
+    def _call_for(self, names: Sequence[str], params: Mapping[str, Any]) -> RawAnswer:
+        unlocking = self._unlocking(names)
+        try:
+            return self._call({**params, **dict.fromkeys(unlocking, True), "fields": [*names]})
+        except ComagicError as error:
+            # A parameter that is refused is left out together with its columns.
+            error.names |= {column for name in error.names for column in unlocking.get(name, ())}
+            raise
+
+    def _unlocking(self, names: Sequence[str]) -> dict[str, list[str]]:
         """Return the parameters to send so that columns are filled, each with these columns (methods.json)."""
         found: dict[str, list[str]] = {}
         for column in self.method.columns:
-            if column.unlocked_by and column.name in self._fields:
+            if column.unlocked_by and column.name in names:
                 found.setdefault(column.unlocked_by, []).append(column.name)
         return found
-
-    def _drop(self, names: Collection[str]) -> None:
-        """Ask without columns from now on."""
-        self._fields = [name for name in self._fields if name not in names]
-        self.left_out |= frozenset(names)
-
-    def _warn(self, warning: str) -> None:
-        self.warnings.append(warning)
-        _log.warning(warning)
 
 
 def _time_of(method: Method) -> Callable[[Row], datetime]:

@@ -4,17 +4,18 @@ A page is decoded at once into one struct per row; nested columns stay raw JSON.
 taken apart row by row and value by value. What cannot be read is reported as `Rejected`, never dropped in silence.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
+from itertools import chain
 from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
 
 from comagic_pipeline.api.errors import TransientError
-from comagic_pipeline.catalog import Column, ColumnType, Method
+from comagic_pipeline.catalog import ColumnType, Method
 
 Row = msgspec.Struct
 """A row: one attribute per column of the method, in the catalog's order; None where the API gave nothing.
@@ -23,6 +24,11 @@ Nested columns hold their JSON as msgspec.Raw, the text null included.
 """
 
 _NULL = msgspec.Raw(b"null")
+_EMPTY = (None, _NULL)
+_LARGEST_EXPONENT = 1000
+"""Of the decimals that are stored, base 10: PostgreSQL takes some more, and no amount of money has them."""
+_LONGEST_KEY = 200
+"""Characters of a key that does not fit its column."""
 _INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _NAIVE = Annotated[datetime, msgspec.Meta(tz=False)]
 _TYPES: dict[ColumnType, Any] = {
@@ -77,6 +83,8 @@ class RowDecoder:
         self.method = method
         self._zone = zone
         self._asked = {column.name: (asked or {})[column.name] for column in method.columns if not column.answered}
+        self._required = [column.name for column in method.columns if column.name in method.required_columns]
+        self._decimals = [column.name for column in method.columns if column.type is ColumnType.DECIMAL]
         self._struct = row_type(method)
         self._page = msgspec.json.Decoder(list[self._struct])  # type: ignore[name-defined]
         self._row = msgspec.json.Decoder(self._struct)
@@ -92,7 +100,10 @@ class RowDecoder:
         text = b"[" + bytes(data) + b"]" if start == b"{" else data
         try:
             page = Page(self._page.decode(text))
-        except msgspec.ValidationError:
+            is_storable = all(map(_is_storable, self._decimals_of(page.rows)))
+        except (msgspec.MsgspecError, ValueError, ArithmeticError):
+            is_storable = False
+        if not is_storable:
             page = self._decode_leniently(text)
         for name, value in self._asked.items():
             for row in page.rows:
@@ -102,20 +113,30 @@ class RowDecoder:
 
     def _reject_incomplete(self, page: Page) -> None:
         """Move rows without a key or a time to the rejected: they have no place in a table."""
-        required = [column.name for column in self.method.columns if column.name in self.method.required_columns]
-        if all(None not in map(attrgetter(name), page.rows) for name in required):
+        if all(None not in map(attrgetter(name), page.rows) for name in self._required):
             return
         kept = []
         for row in page.rows:
-            missing = [name for name in required if getattr(row, name) is None]
-            if missing:
-                values = msgspec.structs.asdict(row)
-                known = {name: value for name, value in values.items() if value not in (None, _NULL)}
-                text, reason = msgspec.json.encode(known).decode(), f"the row has no {' and no '.join(missing)}"
-                page.rejected.append(Rejected(self.label(row), self._day(row), None, text, reason))
+            if self._missing(row):
+                known = {name: value for name, value in msgspec.structs.asdict(row).items() if value not in _EMPTY}
+                self._reject(row, {}, msgspec.json.encode(known).decode(), page)
             else:
                 kept.append(row)
         page.rows = kept
+
+    def _decimals_of(self, rows: list[Row]) -> Iterator[Decimal | None]:
+        return chain.from_iterable(map(attrgetter(name), rows) for name in self._decimals)
+
+    def _missing(self, row: Row) -> list[str]:
+        """The columns without which the row cannot be stored."""
+        return [name for name in self._required if getattr(row, name) is None]
+
+    def _reject(self, row: Row, odd: Mapping[str, str], text: str, page: Page) -> None:
+        """Reject a row as a whole; `odd` are its values that do not fit, and `text` the row, both as they came."""
+        reason = f"the row has no {' and no '.join(self._missing(row))}"
+        if told := [f"{name} is {odd[name][:_LONGEST_KEY]}" for name in self._missing(row) if name in odd]:
+            reason += f" that fits its column: {', '.join(told)}"
+        page.rejected.append(Rejected(self._label(row, odd), self._day(row), None, text, reason))
 
     def _decode_leniently(self, text: bytes | msgspec.Raw) -> Page:
         page = Page()
@@ -125,31 +146,55 @@ class RowDecoder:
             raise TransientError(f"{self.method.name}: the data of the answer is not a list of rows") from error
         for raw in raws:
             try:
-                page.rows.append(self._row.decode(raw))
-            except msgspec.ValidationError:
+                row = self._row.decode(raw)
+                if not all(map(_is_storable, self._decimals_of([row]))):
+                    raise ValueError
+                page.rows.append(row)
+            except (msgspec.MsgspecError, ValueError, ArithmeticError):
                 self._decode_row_leniently(raw, page)
         return page
 
     def _decode_row_leniently(self, raw: msgspec.Raw, page: Page) -> None:
+        text = bytes(raw).decode()
         try:
             values = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-        except msgspec.ValidationError:
-            page.rejected.append(Rejected("", None, None, bytes(raw).decode(), "not an object"))
+        except msgspec.MsgspecError:
+            page.rejected.append(Rejected("", None, None, text, "not an object"))
             return
         row = self._struct()
-        odd: list[tuple[Column, str, str]] = []
+        odd: dict[str, str] = {}
         for column in self.method.columns:
             value = values.get(column.name)
             if value is None:
                 continue
             try:
                 setattr(row, column.name, _lenient(column.type, value, self._zone))
-            except (ValueError, TypeError, LookupError, ArithmeticError):
-                odd.append((column, bytes(value).decode(), f"not a value of type {column.type}"))
-        page.rows.append(row)
-        page.rejected.extend(
-            Rejected(self.label(row), self._day(row), column.name, value, reason) for column, value, reason in odd
-        )
+            except (msgspec.MsgspecError, ValueError, TypeError, LookupError, ArithmeticError):
+                odd[column.name] = bytes(value).decode()
+        page.rejected += [
+            Rejected(self._label(row, odd), self._day(row), name, value, f"not a value of type {self._type(name)}")
+            for name, value in odd.items()
+        ]
+        # What the request asked for stands in no answer.
+        if set(self._missing(row)) <= self._asked.keys():
+            page.rows.append(row)
+        else:
+            self._reject(row, odd, text, page)
+
+    def _type(self, name: str) -> ColumnType:
+        return self.method.column(name).type
+
+    def _label(self, row: Row, odd: Mapping[str, str]) -> str:
+        """The key of a row as text, with the values that do not fit as they came."""
+        parts = []
+        for name in self.method.key:
+            came = odd.get(name)
+            if came is None:
+                parts.append(str(getattr(row, name)))
+            else:
+                text = msgspec.json.decode(came) if came[:1] == '"' else came
+                parts.append(text[:_LONGEST_KEY])
+        return ", ".join(parts)
 
     def label(self, row: Row) -> str:
         """The key of a row as text: what `Rejected.key` holds."""
@@ -191,7 +236,7 @@ def cast(kind: ColumnType, value: Any, zone: tzinfo) -> Any:
             return _whole(value)
         case ColumnType.DECIMAL:
             number = Decimal(str(value).replace(",", "."))
-            if not number.is_finite():
+            if not _is_storable(number):
                 raise ValueError
             return number
         case ColumnType.BOOLEAN:
@@ -201,6 +246,13 @@ def cast(kind: ColumnType, value: Any, zone: tzinfo) -> Any:
             return moment if moment.tzinfo is None else moment.astimezone(zone).replace(tzinfo=None)
         case ColumnType.DATE:
             return datetime.fromisoformat(value).date()
+
+
+def _is_storable(number: Decimal | None) -> bool:
+    """False for what PostgreSQL's numeric does not take, or what spoils every sum: NaN, infinities, 1e999999."""
+    if number is None:
+        return True
+    return number.is_finite() and -_LARGEST_EXPONENT < number.adjusted() < _LARGEST_EXPONENT
 
 
 def _whole(value: Any) -> int:

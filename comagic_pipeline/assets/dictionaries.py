@@ -38,7 +38,7 @@ def dictionary_asset(source: Source, method: Method, schemas: SchemaNames) -> As
         shield = protection(source, context.run, config)
         with (
             journaled(context, warehouse.get(), source, method.table) as entry,
-            api.client(source.name, 0, warehouse.get(), context.run.run_id) as client,
+            api.client(source.name, 0, warehouse.get(), context.run) as client,
         ):
 
             def load(account: Account, params: Mapping[str, Any]) -> None:

@@ -83,7 +83,7 @@ class ReportLoad:
             self._done.reported(),
         ):
             entry.warnings += prepare(self._warehouse)
-            with self._api.client(source.name, reserve_of(run, source), self._warehouse, run.run_id) as client:
+            with self._api.client(source.name, reserve_of(run, source), self._warehouse, run) as client:
                 customers = Customers(source, wanted.asked, client, self._warehouse, entry)
                 self._done.customers = len(customers.accounts)
                 user_ids = [account.customer_user_id for account in customers.accounts]

@@ -93,7 +93,7 @@ def equals_api(source: Source, method: Method) -> AssetChecksDefinition:
         opened = warehouse.get()
         with (
             journaled(context, opened, source, f"{NAME} {method.table}", (first_day, last_day)) as entry,
-            api.client(source.name, reserve_of(run, source), opened, run.run_id) as client,
+            api.client(source.name, reserve_of(run, source), opened, run) as client,
         ):
             customers = Customers(source, method, client, opened, entry)
             reconciler = Reconciler(client, opened, source, method, customers.accounts, params_of, customers.site_ids)
@@ -147,6 +147,9 @@ def _description(day: date, differences: Sequence[Difference]) -> str:
         return f"{day} is what CoMagic says."
     totals = [each for each in differences if each.grain == "day"]
     said = ", ".join(map(_said, totals))
+    if missing := sum(each.grain == "row" and each.in_warehouse is None for each in differences):
+        rejected = f"{missing} rows could not be stored or are missing (comagic_ops.rejected_rows)"
+        said = f"{said}; {rejected}" if said else rejected
     what = said or f"{len(differences)} differences within it"
     return f"{day} is not what CoMagic says: {what}. It is loaded again by itself, or load it yourself."
 
@@ -159,7 +162,7 @@ def _said(total: Difference) -> str:
 def _metadata(differences: Sequence[Difference]) -> Mapping[str, Any]:
     if not differences:
         return {"differences": 0}
-    place = ("layer", "grain", "customer_user_id", "campaign_id", "call_source", "tag_id")
+    place = ("layer", "grain", "customer_user_id", "campaign_id", "call_source", "tag_id", "row_key")
     names = (*place, "measure", "in_warehouse", "in_api")
     rows = [
         TableRecord({name: str(getattr(each, name)) if getattr(each, name) is not None else "" for name in names})

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import text
 
@@ -11,6 +12,7 @@ from comagic_pipeline.commands.services import sandbox_api
 from comagic_pipeline.config import SANDBOX, Config, ConfigError, config_path, load_config
 from comagic_pipeline.instance import PROJECT_FOLDER
 from comagic_pipeline.partitions import today
+from comagic_pipeline.printable import printable
 from comagic_pipeline.resources import open_warehouse
 
 DAYS = 30
@@ -78,6 +80,6 @@ def show(console: Console) -> None:
         result = connection.execute(text(_BY_SOURCE.format(facts=facts, traffic=traffic)))
         table = Table(*result.keys(), title="comagic_calls_facts by utm_source")
         for row in result:
-            table.add_row(*map(str, row))
+            table.add_row(*(escape(printable(str(value))) for value in row))
     console.print(table)
     console.print("Look at it in the Dagster UI:  make up")

@@ -25,6 +25,7 @@ from comagic_pipeline.instance import open_instance
 from comagic_pipeline.lost_days import lost_days, told
 from comagic_pipeline.messages import Post
 from comagic_pipeline.partitions import today
+from comagic_pipeline.printable import printable
 from comagic_pipeline.resources import api_url, open_client, open_warehouse
 from comagic_pipeline.warehouse.embedded import EmbeddedServerError
 from comagic_pipeline.warehouse.engine import WarehouseError, one_line
@@ -138,8 +139,10 @@ def _own_account(client: Client, name: str, source: Source) -> list[Finding]:
     """Check the account of a key that is no agent's."""
     answer = client.call("get.account")
     account = _row(answer)
-    findings = [Finding(name, True, f"the key works at {api_url(source)}: account {account.get('name')}")]
-    zone = account.get("timezone")
+    findings = [
+        Finding(name, True, f"the key works at {api_url(source)}: account {printable(str(account.get('name')))}")
+    ]
+    zone = printable(str(account.get("timezone") or ""))
     if zone and zone != source.timezone:
         mend = f"the account's time zone is {zone}, the config says {source.timezone}: set timezone: {zone}"
         findings.append(Finding(name, False, mend))

@@ -11,6 +11,7 @@ from sqlalchemy import Date, cast, func, select
 
 from comagic_pipeline.config import Config
 from comagic_pipeline.opening import open_warehouse
+from comagic_pipeline.printable import printable
 from comagic_pipeline.texts import Language, text_in
 from comagic_pipeline.warehouse.ops import journal
 
@@ -109,4 +110,4 @@ def show(lines: Sequence[Line], language: Language, console: Console) -> None:
         told = ", ".join(filter(None, [text_in(language, line.trigger), *counts]))
         said = " ".join(filter(None, [text_in(language, line.message), text_in(language, line.next_step)]))
         for more in filter(None, [told, said]):
-            console.print(Text(f"    {more}"), soft_wrap=True)
+            console.print(Text(f"    {printable(more, len(more))}"), soft_wrap=True)

@@ -14,7 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import distinct, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from comagic_pipeline.asked import ACCEPTS_LOSS, COMMAND, CONTINUES, RANGE_END, RANGE_START, load_job_name
+from comagic_pipeline.asked import (
+    ACCEPTS_LOSS,
+    ASKED_AT,
+    COMMAND,
+    CONTINUES,
+    RANGE_END,
+    RANGE_START,
+    load_job_name,
+)
 from comagic_pipeline.assets.journal import POINTS_SPENT_UNTIL, SKIPPED
 from comagic_pipeline.checks import equals_api
 from comagic_pipeline.commands.project import open_project
@@ -155,13 +163,14 @@ def run_job(
     open_client(source).close()
     with open_project(config) as (warehouse, instance):
         for warning in make_views(config, warehouse):
-            console.print(f"warning: {warning}", soft_wrap=True)
+            console.print(f"warning: {warning}", soft_wrap=True, markup=False)
         started = datetime.now(UTC)
         if job.needed:
             job = replace(job, assets=[*job.assets, *_never_loaded(warehouse, source, job.needed)])
         days = (last_day - first_day).days + 1
         run_id = make_new_run_id()
         tags = {RANGE_START: first_day.isoformat(), RANGE_END: last_day.isoformat(), COMMAND: job.command}
+        tags[ASKED_AT] = started.isoformat()
         if job.accepts_loss:
             tags[ACCEPTS_LOSS] = "yes"
         if only_missing:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 
 from dagster import AssetCheckKey
 from dagster._core.utils import make_new_run_id
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import select
 
-from comagic_pipeline.asked import COMMAND, RANGE_END, RANGE_START, load_job_name, reconcile_job_name
+from comagic_pipeline.asked import ASKED_AT, COMMAND, RANGE_END, RANGE_START, load_job_name, reconcile_job_name
 from comagic_pipeline.assets.describe import asset_key
 from comagic_pipeline.checks import equals_api
 from comagic_pipeline.checks.equals_api import reconciled_reports
@@ -100,7 +100,7 @@ def _compare(
 ) -> None:
     run_id = make_new_run_id()
     tags = {RANGE_START: period[0].isoformat(), RANGE_END: period[1].isoformat(), equals_api.MODE: mode}
-    tags[COMMAND] = "reconcile"
+    tags |= {COMMAND: "reconcile", ASKED_AT: datetime.now(UTC).isoformat()}
     with open_project(config) as (warehouse, instance):
         keys = [AssetCheckKey(asset_key(source, table), equals_api.NAME) for table in tables]
         result = (

@@ -26,6 +26,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from comagic_pipeline.printable import printable
+
 metadata = MetaData(schema="ops")
 
 
@@ -180,6 +182,22 @@ reconciliation = Table(
     comment="Differences between warehouse and API, as they were found",
 )
 
+date_till = Table(
+    "date_till",
+    metadata,
+    Column(
+        "account_id",
+        Integer,
+        nullable=False,
+        autoincrement=False,
+        comment="Source, general_accounts.account_id",
+    ),
+    Column("is_inclusive", Boolean, nullable=False, comment="Whether rows of the second date_till are counted"),
+    Column("learned_at", DateTime(timezone=True), nullable=False, comment="When the API was asked"),
+    PrimaryKeyConstraint("account_id", name="date_till_pkey"),
+    comment="Whether the API takes date_till into the period of a request, learned once per account",
+)
+
 retained_from = Table(
     "retained_from",
     metadata,
@@ -274,6 +292,9 @@ def is_skipped(connection: Connection, account_id: int, table_name: str) -> bool
     return connection.scalar(query) == "skipped"
 
 
+_LONGEST_MESSAGE = 20_000  # characters: messages of our own are whole, whatever a server said is cut before
+
+
 def record(
     connection: Connection,
     *,
@@ -305,7 +326,7 @@ def record(
         "rows": rows,
         "points": points,
         "seconds": seconds,
-        "message": message,
+        "message": message and printable(message, _LONGEST_MESSAGE),
         "trigger": trigger,
         "added": added,
         "updated": updated,

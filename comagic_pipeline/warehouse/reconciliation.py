@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql
 
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.warehouse.engine import Schemas
-from comagic_pipeline.warehouse.ops import loaded_days, reconciled_days, reconciliation
+from comagic_pipeline.warehouse.ops import date_till, loaded_days, reconciled_days, reconciliation, rejected_rows
 from comagic_pipeline.warehouse.raw import raw_table
 from comagic_pipeline.warehouse.star.template import fill, names_of_schemas
 from comagic_pipeline.warehouse.targets import Account
@@ -168,6 +168,83 @@ def rows_in_last_second(connection: Connection, method: Method, account: Account
         mine, table.c.event_date == day, table.c[method.time_column or ""] >= last_second
     )
     return int(connection.scalar(query) or 0)
+
+
+def rejected_keys(
+    connection: Connection, account: Account, table: str, days: Collection[date]
+) -> list[tuple[date, str]]:
+    """The days and keys of rows that could not be stored when their days were loaded."""
+    columns = rejected_rows.c
+    query = select(columns.event_date, columns.row_key).where(
+        columns.account_id == account.account_id,
+        columns.customer_user_id == account.customer_user_id,
+        columns.table_name == table,
+        columns.event_date.in_(list(days)),
+        columns.column_name.is_(None),
+    )
+    return [(row.event_date, row.row_key) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A period of an account's loaded rows that ends at a second with rows.
+
+    It holds `rows` of them, `last_rows` of which are of its last second.
+    """
+
+    start: datetime
+    end: datetime
+    rows: int
+    last_rows: int
+
+
+def probe_of(connection: Connection, method: Method, account: Account, days: Collection[date]) -> Probe | None:
+    """The rows that tell whether `date_till` belongs to a period; None where no day has two seconds with rows.
+
+    The day that was loaded last, because its rows are the least likely to have changed, and of it the second with the
+    most rows, because all of them would have to vanish to mislead. No last second of a day: what arrives or vanishes
+    there is what will be asked.
+    """
+    table, ledger = raw_table(method), loaded_days.c
+    moment = table.c[method.time_column or ""]
+    mine = (table.c.account_id == account.account_id) & (table.c.customer_user_id == account.customer_user_id)
+    newest = (
+        select(ledger.day)
+        .where(ledger.account_id == account.account_id, ledger.customer_user_id == account.customer_user_id)
+        .where(ledger.table_name == method.table, ledger.day.in_(list(days)), ledger.rows > 1)
+        .order_by(ledger.loaded_at.desc(), ledger.day.desc())
+        .limit(_PROBED_DAYS)
+    )
+    for day in connection.scalars(newest).all():
+        last_second = datetime.combine(day, time(23, 59, 59))
+        query = (
+            select(func.date_trunc("second", moment).label("second"), func.count().label("number"))
+            .where(mine, table.c.event_date == day, moment < last_second)
+            .group_by(text("1"))
+            .order_by(text("1"))
+        )
+        seconds = [(row.second, int(row.number)) for row in connection.execute(query)]
+        if len(seconds) > 1:
+            place = max(range(1, len(seconds)), key=lambda number: seconds[number][1])
+            (start, before), (end, last) = seconds[place - 1], seconds[place]
+            return Probe(start, end, before + last, last)
+    return None
+
+
+_PROBED_DAYS = 10
+"""How many days are looked at for rows that tell; nearly every day has some."""
+
+
+def is_date_till_inclusive(connection: Connection, account_id: int) -> bool | None:
+    """Whether rows of the second `date_till` belong to a period; None until it was learned."""
+    return connection.scalar(select(date_till.c.is_inclusive).where(date_till.c.account_id == account_id))
+
+
+def keep_date_till(connection: Connection, account_id: int, is_inclusive: bool, now: datetime) -> None:
+    """Keep what was learned of `date_till`."""
+    values = {"account_id": account_id, "is_inclusive": is_inclusive, "learned_at": now}
+    line = postgresql.insert(date_till)
+    connection.execute(line.on_conflict_do_update(constraint=date_till.primary_key, set_=values), values)
 
 
 def record_days(

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from math import ceil
 
 import pytest
-from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult, RunRequest
+from dagster import AssetKey, DagsterInstance, DagsterRun, ExecuteInProcessResult, RunRequest
 from dateutil.relativedelta import relativedelta
 
 from comagic_pipeline.api.client import Client
@@ -80,11 +80,11 @@ class CalendarApi(DataApi):
     """The Data API by the test's clock."""
 
     @contextmanager
-    def client(self, source_name: str, reserve: int, warehouse: Warehouse, run_id: str) -> Iterator[Client]:
+    def client(self, source_name: str, reserve: int, warehouse: Warehouse, run: DagsterRun) -> Iterator[Client]:
         """A client that waits on the calendar."""
         source = load_config(self.config_file).source(source_name)
         with open_client(
-            source, warehouse, run_id=run_id, reserve=reserve, clock=calendar.now, sleep=calendar.sleep
+            source, warehouse, run_id=run.run_id, reserve=reserve, clock=calendar.now, sleep=calendar.sleep
         ) as client:
             yield client
 

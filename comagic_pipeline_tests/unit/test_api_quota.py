@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from comagic_pipeline.api.errors import DayPointsSpentError
-from comagic_pipeline.api.quota import Limits, ProcessBook, Quota, Told, effective_reserve
+from comagic_pipeline.api.quota import Limits, ProcessBook, Quota, Request, Told, effective_reserve
 from comagic_pipeline_tests.api_time import NOON, Time
 
 ODD_NUMBERS: tuple[Any, ...] = ("many", "", [], {}, [1], float("inf"), float("nan"))
@@ -223,6 +223,52 @@ def test_one_that_insists_asks_all_the_same(time: Time) -> None:
     assert time.slept == [31]
     assert quota.left() == 994
     ask(quota)
+
+
+def test_a_person_asks_once_whether_points_were_bought(time: Time) -> None:
+    """`load` refused unasked while the record said that no points are left; a refusal is believed by the whole run."""
+    book = ProcessBook()
+    ask(quota_of(time, book=book), day_limit=3000, day_remaining=0, day_reset=3600)
+    time.pass_by(60)
+    person, other = (Quota(0, time.now, time.sleep, book, trusts_since=time.now()) for _ in range(2))
+    person.require(3)
+    assert person.left() is None
+    with person.request("get.account") as told:
+        told.limits = Limits(day_remaining=0, day_reset=3500)
+    refused_until(person)
+    refused_until(other)
+    time.pass_by(60)
+    later = Quota(0, time.now, time.sleep, book, trusts_since=time.now())
+    ask(later, day_limit=3000, day_remaining=999)
+    assert later.left() == 999
+
+
+@pytest.mark.parametrize("reset", [99_999_999_999, 10**40, "99999999999", 1e300, -5, float("nan"), "soon", None])
+def test_no_wait_is_longer_than_its_span(time: Time, reset: Any) -> None:
+    """A day_reset of 99999999999 stopped a source until the year 5195."""
+    for span, longest in (("minute", 61), ("hour", 3601)):
+        quota, before = quota_of(time), sum(time.slept)
+        with quota.request("get.account") as told:
+            told.limits, told.charged = Limits.parse({f"{span}_remaining": 0, f"{span}_reset": reset}), True
+        ask(quota)
+        assert sum(time.slept) - before <= longest
+    with quota.request("get.account") as told:
+        told.limits, told.charged = Limits.parse({"day_remaining": 0, "day_reset": reset}), True
+    assert refused_until(quota) <= time.now() + timedelta(days=1, seconds=1)
+
+
+def test_a_clock_that_was_ahead(time: Time, caplog: pytest.LogCaptureFixture) -> None:
+    """Case 08: times that a clock wrote which was ahead were waited for, for hours, without a word."""
+    book, ahead = ProcessBook(), NOON + timedelta(days=60)
+    with book.open() as known:
+        known.told_at, known.allowances["minute"].remaining = ahead, 0
+        known.allowances["minute"].resets_at = known.allowances["minute"].began_at = ahead
+        known.under_way["lost"] = Request("get.account", ahead, 0)
+    ask(quota_of(time, book=book), minute_remaining=7, minute_reset=9)
+    assert time.slept == [61]
+    assert "get.account: waiting 61 s because the points of the minute are spent" in caplog.text
+    with book.open() as known:
+        assert (known.under_way, known.allowances["minute"].remaining) == ({}, 7)
 
 
 # --- limits that are late, vanish or jump ----------------------------------------------------------------------------

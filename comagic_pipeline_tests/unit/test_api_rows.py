@@ -190,8 +190,45 @@ def test_a_time_that_cannot_be_read(decode: Decode) -> None:
     assert page.rows == []
     assert [(rejected.column, rejected.value) for rejected in page.rejected] == [
         ("start_time", '"soon"'),
-        (None, '{"id":5,"tags":[1]}'),
+        (None, '{"id": 5, "start_time": "soon", "tags": [1]}'),
     ]
+    assert page.rejected[1].reason == 'the row has no start_time that fits its column: start_time is "soon"'
+
+
+@pytest.mark.parametrize(
+    ("came", "key"),
+    [
+        ("18446744073709551615", "18446744073709551615"),
+        ('"abc"', "abc"),
+        ('"\\u0444"', "\u0444"),
+        ("-9223372036854775809", "-9223372036854775809"),
+        ("1.5", "1.5"),
+        ("true", "true"),
+        ('["a"]', '["a"]'),
+        ("1e400", "1e400"),
+    ],
+)
+@pytest.mark.parametrize("neighbour", [GOOD, ODD], ids=["good", "odd"])
+def test_a_key_that_does_not_fit(decode: Decode, came: str, key: str, neighbour: str) -> None:
+    """Case 17: rejected rows had the key `None` and a value without it, so that nobody could find the row."""
+    row = f'{{"id": {came}, "start_time": "2026-01-02 03:04:05", "name": "x"}}'
+    page = decode(f"[{neighbour}, {row}]")
+    assert len(page.rows) == 1
+    assert {rejected.key for rejected in page.rejected} - {"2"} == {key}
+    (whole,) = [rejected for rejected in page.rejected if rejected.column is None]
+    assert (whole.key, whole.day, whole.value) == (key, date(2026, 1, 2), row)
+    assert whole.reason == f"the row has no id that fits its column: id is {came}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['"NaN"', '"Infinity"', '"-Infinity"', '"1e999999"', '"1e-20000"', '"0E-99999"', '"sNaN"', "1" + "0" * 2000],
+)
+def test_a_number_that_the_warehouse_refuses(decode: Decode, value: str) -> None:
+    """A decimal that no column of PostgreSQL takes stopped the load of its whole window; now it alone is left empty."""
+    page = decode(f'[{GOOD}, {{"id": 7, "start_time": "2026-01-02 03:04:05", "cost": {value}}}]')
+    assert [(row.id, row.cost) for row in page.rows] == [(1, None), (7, None)]  # type: ignore[attr-defined]
+    assert [(rejected.key, rejected.column, rejected.value) for rejected in page.rejected] == [("7", "cost", value)]
 
 
 def test_missing_and_unknown_columns(decode: Decode) -> None:
