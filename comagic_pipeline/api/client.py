@@ -40,6 +40,7 @@ _RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 # By our own clock: the Unix time that login.user tells would be wrong where the two clocks disagree.
 _SESSION_LIFETIME, _RENEW_SESSION_BEFORE = timedelta(hours=1), timedelta(minutes=5)
 _MASK = "***"
+_NO_ROWS = msgspec.Raw(b"null")
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,9 @@ class Client:
             case msgspec.Raw() as bare:
                 data, metadata = bare, None
             case _Result() as result:
-                data, metadata = result.data, result.metadata or result.meta_data
+                data, metadata = result.data or _NO_ROWS, result.metadata or result.meta_data
+                if not result.data and not metadata:
+                    raise TransientError(f"{method}: the answer of {self.base_url} has neither data nor metadata")
         metadata = metadata if isinstance(metadata, dict) else {}
         told.limits, told.charged = Limits.parse(metadata.get("limits")), True
         total = metadata.get("total_items")
@@ -314,7 +317,7 @@ class _Error(msgspec.Struct):
 
 
 class _Result(msgspec.Struct):
-    data: msgspec.Raw
+    data: msgspec.Raw = msgspec.Raw()  # an answer without rows may leave it out
     metadata: Any = None
     meta_data: Any = None  # the name in some samples of the documentation
 
