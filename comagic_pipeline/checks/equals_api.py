@@ -1,11 +1,9 @@
 """The check `equals_api` of a report: the days that are loaded say what CoMagic says, day by day.
 
-Its result is one for each day, so that the UI shows which days are right. Dagster's own way for a range of days stores
-one result without a day (dagster_notes, 1.6): here each day gets an evaluation, tied to its latest materialization.
+Its result is one for each day (`partitioned`).
 """
 
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -14,11 +12,8 @@ from dagster import (
     AssetCheckExecutionContext,
     AssetChecksDefinition,
     AssetCheckSeverity,
-    AssetCheckSpec,
     AssetKey,
-    AssetRecordsFilter,
     Config,
-    DagsterEventType,
     DagsterInstance,
     DagsterRun,
     Failure,
@@ -27,8 +22,6 @@ from dagster import (
     TableRecord,
     multi_asset_check,
 )
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
-from dagster_shared.utils.warnings import PreviewWarning
 from pydantic import Field
 
 from comagic_pipeline.asked import period_of, reconcile_job_name, reserve_of
@@ -36,8 +29,9 @@ from comagic_pipeline.assets.customers import Customers, params_of
 from comagic_pipeline.assets.describe import asset_key
 from comagic_pipeline.assets.journal import journaled
 from comagic_pipeline.catalog import Method
+from comagic_pipeline.checks.partitioned import daily_check, latest_materializations
 from comagic_pipeline.config import ConfigError, Source
-from comagic_pipeline.partitions import check_period, daily_partitions, today
+from comagic_pipeline.partitions import check_period, today
 from comagic_pipeline.reconciliation import Found, Reconciler
 from comagic_pipeline.resources import DataApi, WarehouseResource
 from comagic_pipeline.tables import REPORTS
@@ -48,6 +42,10 @@ MODE = "comagic/reconcile_mode"
 """Run tag: how to compare; without it as the configuration says."""
 _SHOWN = 20
 """How many differences of a day the UI shows; all of them are in the books."""
+_DESCRIPTION = (
+    "What is loaded is what CoMagic says: calls, waiting and talking by campaign, call source and tag, in raw and in "
+    "the star; other reports row by row."
+)
 _DAY = timedelta(days=1)
 
 
@@ -75,7 +73,11 @@ def equals_api(source: Source, method: Method) -> AssetChecksDefinition:
     """The check of a report of a source."""
     key = asset_key(source, method.table)
 
-    @multi_asset_check(name=f"{source.name}_{method.table}_{NAME}", specs=[_spec(source, key)], pool=source.pool)
+    @multi_asset_check(
+        name=f"{source.name}_{method.table}_{NAME}",
+        specs=[daily_check(source, key, NAME, _DESCRIPTION)],
+        pool=source.pool,
+    )
     def check(
         context: AssetCheckExecutionContext, config: ReconcileConfig, api: DataApi, warehouse: WarehouseResource
     ) -> Iterator[AssetCheckEvaluation | Output[None]]:
@@ -111,19 +113,6 @@ def equals_api(source: Source, method: Method) -> AssetChecksDefinition:
     return check
 
 
-def _spec(source: Source, key: AssetKey) -> AssetCheckSpec:
-    with warnings.catch_warnings():
-        # Checks with partitions are in preview (dagster_notes, 1.6).
-        warnings.simplefilter("ignore", PreviewWarning)
-        return AssetCheckSpec(
-            NAME,
-            asset=key,
-            partitions_def=daily_partitions(source),
-            description="What is loaded is what CoMagic says: calls, waiting and talking by campaign, call source and "
-            "tag, in raw and in the star; other reports row by row.",
-        )
-
-
 def _period(source: Source, config: ReconcileConfig, run: DagsterRun, now: datetime) -> tuple[date, date]:
     """What a run is to compare: as its config or its partitions say, else as the configuration says."""
     first_day, last_day = period_of(run) or default_period(source, now)
@@ -138,38 +127,18 @@ def _period(source: Source, config: ReconcileConfig, run: DagsterRun, now: datet
 
 def _evaluations(instance: DagsterInstance, key: AssetKey, found: Found) -> Iterator[AssetCheckEvaluation]:
     """A result for each day: red when it differs."""
-    targets = _targets(instance, key, found)
+    targets = latest_materializations(instance, key, found)
     for day, differences in sorted(found.items()):
         yield AssetCheckEvaluation(
             asset_key=key,
             check_name=NAME,
             passed=not differences,
             metadata=_metadata(differences),
-            target_materialization_data=targets.get(day.isoformat()),
+            target_materialization_data=targets.get(day),
             severity=AssetCheckSeverity.ERROR,
             description=_description(day, differences),
             partition=day.isoformat(),
         )
-
-
-def _targets(
-    instance: DagsterInstance, key: AssetKey, days: Iterable[date]
-) -> dict[str, AssetCheckEvaluationTargetMaterializationData]:
-    """The latest materialization of each day: without it Dagster does not show the result of a day."""
-    latest = instance.event_log_storage.get_latest_storage_id_by_partition(
-        key, DagsterEventType.ASSET_MATERIALIZATION, {day.isoformat() for day in days}
-    )
-    if not latest:
-        return {}
-    records = instance.fetch_materializations(
-        AssetRecordsFilter(asset_key=key, storage_ids=list(latest.values())), limit=len(latest)
-    ).records
-    return {
-        str(record.partition_key): AssetCheckEvaluationTargetMaterializationData(
-            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
-        )
-        for record in records
-    }
 
 
 def _description(day: date, differences: Sequence[Difference]) -> str:

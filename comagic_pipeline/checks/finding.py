@@ -16,10 +16,14 @@ from dagster import (
     AssetCheckSeverity,
     AssetCheckSpec,
     AssetKey,
+    DagsterInstance,
+    Output,
     multi_asset_check,
 )
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from comagic_pipeline.asked import period_of
+from comagic_pipeline.checks.partitioned import latest_materializations
 from comagic_pipeline.resources import WarehouseResource
 from comagic_pipeline.warehouse.engine import Warehouse
 
@@ -42,6 +46,8 @@ class Finding:
     description: str
     metadata: Mapping[str, int | float | str] = field(default_factory=dict)
     severity: AssetCheckSeverity = AssetCheckSeverity.WARN
+    day: date | None = None
+    """The day that it is about, for a check with a result for each day (`partitioned`)."""
 
     @property
     def key(self) -> AssetCheckKey:
@@ -59,8 +65,8 @@ class Finding:
             description=self.description,
         )
 
-    def evaluation(self) -> AssetCheckEvaluation:
-        """An event that no run reports."""
+    def evaluation(self, about: AssetCheckEvaluationTargetMaterializationData | None = None) -> AssetCheckEvaluation:
+        """Return the event of a result that Dagster does not make itself; `about` is what a day's result is about."""
         return AssetCheckEvaluation(
             asset_key=self.asset_key,
             check_name=self.check_name,
@@ -68,6 +74,8 @@ class Finding:
             metadata=self.metadata,
             severity=self.severity,
             description=self.description,
+            partition=self.day.isoformat() if self.day else None,
+            target_materialization_data=about,
         )
 
 
@@ -95,16 +103,29 @@ def checks(name: str, *looks: Look) -> AssetChecksDefinition:
     """
 
     @multi_asset_check(name=name, specs=[spec for look in looks for spec in look.specs], can_subset=True)
-    def check(context: AssetCheckExecutionContext, warehouse: WarehouseResource) -> Iterator[AssetCheckResult]:
+    def check(
+        context: AssetCheckExecutionContext, warehouse: WarehouseResource
+    ) -> Iterator[AssetCheckResult | AssetCheckEvaluation | Output[None]]:
         wanted = context.selected_asset_check_keys
         for look in looks:
             if wanted.isdisjoint(look.keys):
                 continue
-            for finding in look.find(warehouse.get(), period_of(context.run)):
-                if finding.key in wanted:
-                    yield finding.result()
+            found = [each for each in look.find(warehouse.get(), period_of(context.run)) if each.key in wanted]
+            yield from (finding.result() for finding in found if finding.day is None)
+            for spec in (spec for spec in look.specs if spec.partitions_def and spec.key in wanted):
+                yield from _of_days(context.instance, spec, found)
 
     return check
+
+
+def _of_days(
+    instance: DagsterInstance, spec: AssetCheckSpec, found: Iterable[Finding]
+) -> Iterator[AssetCheckEvaluation | Output[None]]:
+    """Yield the results of a check with one for each day."""
+    of_day = {finding.day: finding for finding in found if finding.day and finding.key == spec.key}
+    about = latest_materializations(instance, spec.asset_key, of_day)
+    yield from (finding.evaluation(about.get(day)) for day, finding in sorted(of_day.items()))
+    yield Output(None, spec.get_python_identifier())
 
 
 def figures(days: Sequence[tuple[date, str]], **counts: int) -> Figures:

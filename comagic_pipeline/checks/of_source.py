@@ -9,6 +9,7 @@ from dagster import AssetChecksDefinition
 from comagic_pipeline.checks.all_days_loaded import all_days_loaded
 from comagic_pipeline.checks.equals_api import equals_api, reconciled_reports
 from comagic_pipeline.checks.finding import checks
+from comagic_pipeline.checks.no_doubtful_days import no_doubtful_days
 from comagic_pipeline.checks.points_suffice import points_suffice
 from comagic_pipeline.checks.raw_is_right import custom_report_is_right, raw_is_right
 from comagic_pipeline.checks.recent_rows import recent_rows, timed_reports
@@ -24,11 +25,19 @@ def checks_of(source: Source) -> Iterator[AssetChecksDefinition]:
     yield checks(f"{source.name}_points_suffice", points_suffice(source))
     for method in REPORTS:
         if method.table in chosen:
-            looks = [raw_is_right(source, method), usual_volume(source, method.table)]
+            looks = [
+                raw_is_right(source, method),
+                usual_volume(source, method.table),
+                no_doubtful_days(source, method.table),
+            ]
             looks += [recent_rows(source, method)] if method in timed else []
             yield checks(f"{source.name}_{method.table}_checks", *looks)
     for report in source.custom_reports:
-        looks = [custom_report_is_right(source, report), usual_volume(source, report.asset_name)]
+        looks = [
+            custom_report_is_right(source, report),
+            usual_volume(source, report.asset_name),
+            no_doubtful_days(source, report.asset_name),
+        ]
         yield checks(f"{source.name}_{report.asset_name}_checks", *looks)
     for kind in kinds_of(chosen):
         yield checks(f"{source.name}_{kind.facts.name}_checks", star_is_right(source, kind))

@@ -95,10 +95,18 @@ class DayLoad:
         unfit = self._target.write(self._connection, self._warehouse, self._account, rows, days, loaded_at)
         _reject(self._connection, self._values, [*rejected, *unfit], loaded_at, first_day)
 
-    def complete(self, first_day: date, last_day: date, points: int, left_out: Collection[str] = ()) -> list[LoadedDay]:
+    def complete(
+        self,
+        first_day: date,
+        last_day: date,
+        points: int,
+        left_out: Collection[str] = (),
+        unproven: Mapping[date, int] | None = None,
+    ) -> list[LoadedDay]:
         """Commit the days, both included, with their lines in the ledger; `points` were spent on them.
 
-        `left_out` are columns that the API did not give.
+        `left_out` are columns that the API did not give. `unproven` are the rows that the API counts for those of the
+        days whose rows could not be proven complete; the marks of all other days are cleared (`doubtful_days`).
         """
         now = self._clock()
         emptied = sorted(self._emptied)
@@ -118,7 +126,7 @@ class DayLoad:
                 | {"day": day.day, "rows": day.rows, "points": Decimal(str(day.points)), "seconds": day.seconds}
                 | {"run_id": self._run_id, "loaded_at": now}
                 | {"filter": self._filter_text, "left_out": sorted(left_out)}
-                | {"answered": day.rows + self._dropped[day.day]}
+                | {"answered": day.rows + self._dropped[day.day], "api_rows": (unproven or {}).get(day.day)}
                 for day in loaded
             ],
         )
@@ -211,9 +219,10 @@ _LOCK = f"pg_advisory_xact_lock(hashtextextended(concat_ws(' ', {_OWNER} {{day}}
 _lock_table = text("select " + _LOCK.format(day=""))
 _lock_days = text(f"select {_LOCK.format(day=', day')} from unnest(cast(:days as date[])) as day order by day")  # noqa: S608 - constants
 
-_RENEWED = ("rows", "points", "seconds", "run_id", "loaded_at", "filter", "left_out", "answered")
+_RENEWED = ("rows", "points", "seconds", "run_id", "loaded_at", "filter", "left_out", "answered", "api_rows")
+_CLEARED = ("refused_rows", "refused_at")
 _insert_loaded_day = postgresql.insert(ops.loaded_days)
 _upsert_loaded_day = _insert_loaded_day.on_conflict_do_update(
     constraint=ops.loaded_days.primary_key,
-    set_={name: _insert_loaded_day.excluded[name] for name in _RENEWED},
+    set_={name: _insert_loaded_day.excluded[name] for name in _RENEWED} | dict.fromkeys(_CLEARED),
 )

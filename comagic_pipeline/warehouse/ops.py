@@ -53,6 +53,19 @@ loaded_days = Table(
     _text("filter", "Which rows were wanted; empty: all", nullable=True),
     Column("left_out", ARRAY(Text), comment="Columns of the table that the rows do not have; empty: not known"),
     Column("answered", BigInteger, comment="Rows that the API counted, wanted and stored or not; empty: not known"),
+    Column(
+        "api_rows",
+        BigInteger,
+        comment="Rows that the API counts for the day, where the stored rows could not be proven complete; "
+        "empty: proven",
+    ),
+    Column(
+        "refused_rows",
+        BigInteger,
+        comment="Rows of the latest answer that was refused because it would remove too many; "
+        "empty: none since the load",
+    ),
+    Column("refused_at", DateTime(timezone=True), comment="When that answer was refused"),
     PrimaryKeyConstraint("account_id", "customer_user_id", "table_name", "day", name="loaded_days_pkey"),
     comment="The load ledger: a row is written in the same transaction as the rows of its day",
 )

@@ -104,7 +104,8 @@ RIGHT = {
 def test_a_good_load_is_green_everywhere(load: Load) -> None:
     """Every check but that of days before the load, which are missing indeed."""
     found = load.run()
-    assert found.keys() == {*RIGHT[CALLS], *RIGHT[FACTS], "recent_rows", "usual_volume", "all_days_loaded"}
+    others = {"recent_rows", "usual_volume", "no_doubtful_days", "all_days_loaded"}
+    assert found.keys() == {*RIGHT[CALLS], *RIGHT[FACTS], *others}
     assert {name for name, evaluation in found.items() if not evaluation.passed} == {"all_days_loaded"}
     for table, names in RIGHT.items():
         assert all(evaluation.passed for evaluation in load.check(*names, table=table).values())
@@ -245,7 +246,8 @@ def test_custom_reports_have_the_checks_that_make_sense(project: Callable[..., C
     for name, own in specs.items():
         checks = build_definitions(load.config).get_repository_def().asset_checks_defs_by_key
         names = {key.name for key in checks if key.asset_key == AssetKey(["main", name])}
-        assert names == {*own, "no_rejected_rows", "all_columns_known", "usual_volume", "all_days_loaded"}
+        others = {"no_rejected_rows", "all_columns_known", "usual_volume", "no_doubtful_days", "all_days_loaded"}
+        assert names == {*own, *others}
         result = run_load(load.config, load.instance, FIRST, LAST, name, job=f"report_main__{name}")
         assert result.success
         found = load.found(result.run_id)
