@@ -71,7 +71,8 @@ class CountedRows:
         if first_day == last_day or self._is_held(answer):
             yield from window.days(self._parts.runs(window.start, window.end, answer), self._requests.take_points)
         elif self._parts.looks_shuffled(answer.rows):
-            yield from window.days(self._parts.parts(window.start, window.end, answer), self._requests.take_points)
+            runs = self._parts.parts(window.start, window.end, answer, answer.total)
+            yield from window.days(runs, self._requests.take_points)
         else:
             yield from self._streamed(window, answer)
 
@@ -112,9 +113,10 @@ class CountedRows:
         if is_useless or pages.may_go_on:
             yield from self._shorter(window, answer.total)
             return
-        known = pages.moments if not pages.has_moved else None
+        # Rows that ended before the API's count, or behind it, are confirmed or not by reading them in parts.
+        known, rows = (None, answer.total) if pages.has_moved else (pages.moments, pages.lines)
         del pages
-        runs = self._parts.parts(window.start, window.end, first_page, known)
+        runs = self._parts.parts(window.start, window.end, first_page, rows, known)
         yield from window.days(runs, self._requests.take_points)
 
     def _shorter(self, window: Window, total: int | None) -> Iterator[Step]:
@@ -127,9 +129,10 @@ class CountedRows:
 
     def _further_pages(self, answer: Answer) -> int:
         """How many more pages may be needed to make complete what begins with this page."""
-        if answer.total is None or not answer.lines:
+        if answer.total is None or not answer.lines or answer.is_whole:
             return 0
-        return ceil(min(answer.total, self._reach) / answer.lines) - 1
+        # Each page after the first begins with a row of the page before it.
+        return ceil((min(answer.total, self._reach) - answer.lines) / max(answer.lines - 1, 1))
 
     def _affordable_days(self, window: Window, answer: Answer) -> int | None:
         """How many of the window's days, the newest, the day's points reach for; None when they reach for all."""

@@ -107,7 +107,7 @@ def ordered_runs(requests: RowRequests, bound: Bound, window: Window, max_offset
             edge = time_of(rows[-1]) if rows else place.edge
             before = [row for row in rows if time_of(row) < edge]
             if fits and before:
-                bound.complete(len(before))
+                bound.complete(len(waiting.rows))
                 if place.edge > proven.edge:
                     tries = TRIES
                 proof, waiting, proven = waiting, Proven.of(requests, before, edge, answer.rejected), place

@@ -16,25 +16,28 @@ from comagic_pipeline.api.rows import Row
 SPARE_POINTS = 24
 """How many points a window may cost beyond twice the least, whatever the API does."""
 
+_CREDIBLE = 10  # how many times as many rows as were read the API's count may claim
+
 
 class Bound:
     """The bound on the points of one window, which is the period of the longest request.
 
-    The least follows from the rows that were handed out, because `total_items` may be wrong, and from the longest
-    page, because pages may be shorter than asked for.
+    The least follows from the rows that were handed out and, as far as they make it credible, from the first
+    `total_items`; and from the longest page, because pages may be shorter than asked for.
     """
 
     def __init__(self, requests: RowRequests) -> None:
         self._requests, self._points_before = requests, requests.points
         self._complete = self._most = 0
-        self._longest = 1
+        self._longest, self._claimed = 1, -1
         self.narrowing = SPARE_POINTS // 2
         """How many points are left to find the days that do not add up."""
 
     def page(self, start: datetime, end: datetime, offset: int = 0) -> Answer:
         """Return a page of a report; raises IncompleteAnswerError when the window may cost no more points."""
         spent = self._requests.points - self._points_before
-        if spent >= SPARE_POINTS + 2 * ceil(self._most / self._longest):
+        rows = max(self._most, min(self._claimed, _CREDIBLE * self._most))
+        if spent >= SPARE_POINTS + 2 * max(ceil(rows / self._longest), 1):
             raise IncompleteAnswerError(
                 f"{self._requests.method.name}: from {start} to {end} the rows do not add up to the API's count, and "
                 f"{spent} points were spent on them. Days that do not add up were not written. Load them again later; "
@@ -47,6 +50,13 @@ class Bound:
     def see(self, answer: Answer) -> None:
         """Take in an answer that another reader asked for."""
         self._longest = max(self._longest, answer.lines)
+        if self._claimed < 0:
+            self._claimed = answer.total or 0
+            self.read(answer.counted)
+
+    def discredit(self) -> None:
+        """Forget the first count: rows ended before or behind it."""
+        self._claimed = 0
 
     def read(self, rows: int) -> None:
         """Take in how many rows the present reading has, beside those that are complete."""

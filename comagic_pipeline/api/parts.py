@@ -20,6 +20,7 @@ from comagic_pipeline.api.windows import DAY, Proven, rejected_of
 
 _MOVES = 2  # how often pages of a report may not fit each other before only single pages are trusted
 _PARTS = 1000  # the most parts of a period: a count may be wrong
+_SAMPLE = 100  # how many rows tell the density of a stretch of a period
 _TRIES = 4  # readings of a period that cannot be cut before the error goes to a person
 HELD_PAGES = 4
 """How many pages of a period are held in memory until it adds up."""
@@ -95,28 +96,34 @@ class PartReader:
         if reading is not None:
             yield from self._narrowed(reading)
         elif end - start > self._shortest:
-            yield from self.parts(start, end, answer, known)
+            yield from self.parts(start, end, answer, answer.total, known)
         else:
             yield self._unsteady(start, end)
 
-    def parts(self, start: datetime, end: datetime, answer: Answer, known: Known | None = None) -> Iterator[Proven]:
-        """Runs of the parts of a period, of which `answer` is a page."""
-        pages = _FILLED if self.looks_shuffled(answer.rows) else _PART_PAGES
-        parts = min(max(2, ceil((answer.total or 0) / (pages * self._requests.page_rows))), _PARTS)
+    def parts(
+        self, start: datetime, end: datetime, answer: Answer, rows: int | None, known: Known | None = None
+    ) -> Iterator[Proven]:
+        """Runs of the parts of a period that has so many `rows`, of which `answer` is a page."""
+        is_single = self.looks_shuffled(answer.rows)
+        part_rows = (_FILLED if is_single else _PART_PAGES) * self._requests.page_rows
+        parts = min(max(2, ceil((rows or 0) / part_rows)), _PARTS)
         for begin, until in pairwise(self._edges(start, end, parts, answer.rows)):
+            if self.is_shuffled and not is_single:
+                rest = ceil((rows or 0) * ((end - begin) / (end - start)))
+                yield from self.parts(begin, end, answer, rest, known)
+                return
             inside = {key: at for key, at in known.items() if begin <= at < until} if known is not None else None
             yield from self.runs(begin, until, known=inside)
 
     def _edges(self, start: datetime, end: datetime, parts: int, rows: Sequence[Row]) -> list[datetime]:
         """Cut a period so that its parts hold about as many rows, judged by some of them."""
-        times = list(map(self._requests.time, rows))
+        times = [at for at in map(self._requests.time, rows) if start <= at < end]
         units = (end - start) // self._shortest
         if _is_mostly_sorted(times):
             # The rows are of the beginning of the period: they tell nothing of the rest.
             cuts = {units * part // parts for part in range(1, parts)}
         else:
-            times.sort()
-            cuts = {(times[len(times) * part // parts] - start) // self._shortest for part in range(1, parts)}
+            cuts = {(moment - start) // self._shortest for moment in _quantiles(start, end, sorted(times), parts)}
         inside = sorted(cut for cut in cuts if 0 < cut < units) or [max(units // 2, 1)]
         return [start, *(start + cut * self._shortest for cut in inside), end]
 
@@ -157,6 +164,8 @@ class PartReader:
         inside = {key: row for key, row in rows.items() if time_of(row) < end}
         doubles = [row for row in pages.doubles if time_of(row) < end]
         difference = 0 if pages.total is None else pages.total - pages.lines
+        if difference:
+            self.bound.discredit()
         return Reading(start, end, inside, rejected, doubles, difference, confirmed)
 
     def _most_rows(self, start: datetime, end: datetime) -> int:
@@ -265,6 +274,18 @@ def _middle(reading: Reading) -> datetime | None:
         return None
     middle: date = reading.start.date() + (reading.days // 2) * DAY
     return datetime.combine(middle, time())
+
+
+def _quantiles(start: datetime, end: datetime, times: Sequence[datetime], parts: int) -> Iterator[datetime]:
+    """Yield the moments that cut a period into parts with about as many rows; `times` are those of some rows, sorted.
+
+    Between every hundredth of them rows are taken to be spread evenly: fewer would tell more of chance than of density.
+    """
+    knots = [start, *times[_SAMPLE::_SAMPLE][: max(len(times) // _SAMPLE - 1, 0)], end]
+    for part in range(1, parts):
+        place = part * (len(knots) - 1) / parts
+        before = knots[int(place)]
+        yield before + (knots[int(place) + 1] - before) * (place % 1)
 
 
 def _is_mostly_sorted(values: Sequence[Any]) -> bool:
