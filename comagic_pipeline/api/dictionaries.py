@@ -20,7 +20,7 @@ from comagic_pipeline.api.requests import MAX_OFFSET, PAGE_ROWS, Answer, RowRequ
 from comagic_pipeline.api.rows import Rejected, Row
 from comagic_pipeline.catalog import ColumnType, Method
 
-TRIES = 5
+TRIES = 4
 """How often a list that changes while it is read is read again; of one that is read in parts, each of these."""
 
 _PART = 0.95  # of what pages reach: how much a part should hold, for the cuts are estimates
@@ -228,25 +228,28 @@ class _List:
         """All rows of a range, read page by page until they add up or two readings are equal."""
         before: AbstractSet[Any] | None = None
         for _ in range(TRIES):
-            found, pages = self._reading(requests, ids)
+            found, pages = self._reading(requests, ids, before)
             if pages.adds_up:
                 # A row that stands twice in one answer is counted twice.
                 found.difference = len(pages.doubles)
                 return found
-            if pages.is_ended and not pages.has_moved:
+            if not pages.has_moved:
                 if before is not None and pages.keys >= before:
                     found.difference = (pages.total or 0) - pages.lines + len(pages.doubles)
                     return found
                 before = pages.keys
         raise self._incomplete(f"counts {pages.total} rows and hands out {found.count}, try after try ({TRIES})")
 
-    def _reading(self, requests: RowRequests, ids: _Ids) -> tuple[_Found, Pages]:
-        """Read a range once, until it adds up, or its end or a page that does not fit."""
+    def _reading(
+        self, requests: RowRequests, ids: _Ids, before: AbstractSet[Any] | None
+    ) -> tuple[_Found, Pages]:
+        """Read a range once, until it adds up, or its end or a page that does not fit; `before` ended there once."""
         found, pages = _Found(), Pages(requests)
         while True:
             answer = self._page(requests, ids, pages.offset)
             found.add(_Found(pages.take(answer), answer.rejected, answer.counted - len(answer.rows)))
-            if not pages.may_go_on:
+            is_known = before is not None and pages.keys >= before and not answer.is_full
+            if is_known or not pages.may_go_on:
                 return found, pages
             if (answer.total or 0) > self._reach or pages.offset > self._max_offset:
                 raise _TooLongError(answer.total)

@@ -191,8 +191,8 @@ class PartReader:
         rest = reading.difference - again.difference
         if abs(again.difference) + abs(rest) > abs(reading.difference):
             # The count does not add up over parts: it is not about any day.
-            yield self._confirmed(again)
-            yield self._confirmed(replace(second, difference=reading.difference))
+            yield self._confirmed(replace(again, difference=reading.difference))
+            yield self._confirmed(second)
             return
         yield from self._narrowed(again)
         yield from self._narrowed(replace(second, difference=rest))
@@ -219,6 +219,9 @@ class PartReader:
             if not reading.difference or reading.confirmed:
                 return self._run(reading)
             again = self._read(reading.start, reading.end, known=_known(self._requests, reading.rows))
+            if again and again.confirmed and again.difference:
+                # The count of the longest period that was read is the nearest to the truth.
+                again = replace(again, difference=reading.difference)
             reading = again or reading
         raise self._incomplete(reading.start, reading.end, len(reading.rows), reading.difference)
 
