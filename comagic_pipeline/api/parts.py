@@ -92,7 +92,8 @@ class PartReader:
         Raises IncompleteAnswerError and what Client.call raises.
         """
         answer = answer or self.bound.page(start, end)
-        reading = self._read(start, end, answer, known)
+        is_cut = known is None and end - start > self._shortest and self._is_shuffled_beyond_a_page(answer)
+        reading = None if is_cut else self._read(start, end, answer, known)
         if reading is not None:
             yield from self._narrowed(reading)
         elif end - start > self._shortest:
@@ -115,6 +116,9 @@ class PartReader:
             inside = {key: at for key, at in known.items() if begin <= at < until} if known is not None else None
             yield from self.runs(begin, until, known=inside)
 
+    def _is_shuffled_beyond_a_page(self, answer: Answer) -> bool:
+        return answer.is_full and (answer.total or 0) > answer.lines and self.looks_shuffled(answer.rows)
+
     def _edges(self, start: datetime, end: datetime, parts: int, rows: Sequence[Row]) -> list[datetime]:
         """Cut a period so that its parts hold about as many rows, judged by some of them."""
         times = [at for at in map(self._requests.time, rows) if start <= at < end]
@@ -134,7 +138,9 @@ class PartReader:
         pages = Pages(self._requests)
         rows: dict[Any, Row] = {}
         rejected: list[Rejected] = []
-        most = self._most_rows(start, end)
+        answer = answer or self.bound.page(start, end)
+        # The first count, or better what came before: a count may be wrong, and grow.
+        is_too_long = (len(known) if known is not None else answer.total or 0) > self._most_rows(start, end)
         while True:
             answer = answer or self.bound.page(start, end, pages.offset)
             rows |= pages.take(answer)
@@ -144,7 +150,7 @@ class PartReader:
             is_known = known is not None and pages.keys >= known.keys() and not pages.has_moved
             if pages.adds_up or (is_known and not answer.is_full) or (pages.is_ended and not pages.has_moved):
                 return self._reading(start, end, rows, rejected, pages, confirmed=is_known)
-            if not pages.may_go_on or (pages.total or 0) > most or pages.offset > self._max_offset:
+            if not pages.may_go_on or is_too_long or pages.offset > self._max_offset:
                 self.note(pages)
                 return None
             answer = None
