@@ -240,9 +240,7 @@ class _List:
                 before = pages.keys
         raise self._incomplete(f"counts {pages.total} rows and hands out {found.count}, try after try ({TRIES})")
 
-    def _reading(
-        self, requests: RowRequests, ids: _Ids, before: AbstractSet[Any] | None
-    ) -> tuple[_Found, Pages]:
+    def _reading(self, requests: RowRequests, ids: _Ids, before: AbstractSet[Any] | None) -> tuple[_Found, Pages]:
         """Read a range once, until it adds up, or its end or a page that does not fit; `before` ended there once."""
         found, pages = _Found(), Pages(requests)
         while True:

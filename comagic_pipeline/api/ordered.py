@@ -70,7 +70,7 @@ def ordered_runs(requests: RowRequests, bound: Bound, window: Window, max_offset
     Raises SinglePageError with the first page, MiscountedError, UnorderedError also when pages do not fit after several
     tries, IncompleteAnswerError when the window costs too many points, and what Client.call raises.
     """
-    time_of, tries, failures = requests.time, TRIES, 0
+    time_of, tries, failures, miscounts = requests.time, TRIES, 0, 0
     place = proven = _Place(window.start, 0, window.start)
     waiting = Proven([], window.start)
     with ThreadPoolExecutor(1, thread_name_prefix="fetch") as fetcher:
@@ -109,7 +109,7 @@ def ordered_runs(requests: RowRequests, bound: Bound, window: Window, max_offset
             if fits and before:
                 bound.complete(len(waiting.rows))
                 if place.edge > proven.edge:
-                    tries = TRIES
+                    tries, miscounts = TRIES, 0
                 proof, waiting, proven = waiting, Proven.of(requests, before, edge, answer.rejected), place
                 place = _Place(place.base, place.rank + len(before), edge)
                 if place.offset > max_offset:
@@ -121,7 +121,8 @@ def ordered_runs(requests: RowRequests, bound: Bound, window: Window, max_offset
             else:
                 tries -= 1
                 failures += 1
-                if follows and failures > 1 and (fits or total < read):
+                miscounts += follows
+                if miscounts > 1:
                     raise MiscountedError(f"the API counts {total} rows and hands out {read}")
                 if not tries or failures > TRIES + total / requests.page_rows / 2:
                     raise UnorderedError("rows change with every page")

@@ -20,6 +20,7 @@ from comagic_pipeline.api.windows import DAY, Proven, rejected_of
 
 _MOVES = 2  # how often pages of a report may not fit each other before only single pages are trusted
 _PARTS = 1000  # the most parts of a period: a count may be wrong
+_SORTED = 0.5  # how much more often than not rows must be in order; 0 is chance
 _SAMPLE = 100  # how many rows tell the density of a stretch of a period
 _TRIES = 4  # readings of a period that cannot be cut before the error goes to a person
 HELD_PAGES = 4
@@ -298,9 +299,12 @@ def _quantiles(start: datetime, end: datetime, times: Sequence[datetime], parts:
 
 
 def _is_mostly_sorted(values: Sequence[Any]) -> bool:
-    """Return whether most neighbours are in order, upwards or downwards."""
-    if len(values) < 3:
-        return True
-    upwards = sum(earlier <= later for earlier, later in pairwise(values))
-    return abs(2 * upwards / (len(values) - 1) - 1) > 0.5
+    """Return whether values of the first half are mostly before those of the second, or mostly behind them.
 
+    Neighbours tell less: rows may come day by day, in no order within a day.
+    """
+    half = len(values) // 2
+    if not half:
+        return True
+    upwards = sum(earlier <= later for earlier, later in zip(values, values[half:], strict=False))
+    return abs(2 * upwards / (len(values) - half) - 1) > _SORTED

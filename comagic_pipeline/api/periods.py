@@ -200,9 +200,7 @@ class PeriodReader:
                 # The days before were proven by their ranks alone: the API's count is perhaps about one of them.
                 window.changed_through, window.is_miscounted = window.day - DAY, True
 
-    def _compare(
-        self, window: Window, first_day: date, last_day: date, answer: Answer | None = None
-    ) -> Iterator[Step]:
+    def _compare(self, window: Window, first_day: date, last_day: date, answer: Answer | None = None) -> Iterator[Step]:
         """Days that changed after they were read: find them by counting halves, read only those again.
 
         `answer` is the last page of the days, where it was read already.
@@ -221,7 +219,8 @@ class PeriodReader:
             parts = [Window(self._time, *half, self._page_rows) for half in halves]
             answers = [self._last_page(window, half) for half in parts]
             if window.is_miscounted and answer and all(answers):
-                differences = [abs(self._difference(window, half, found)) for half, found in zip(parts, answers) if found]
+                pairs = zip(parts, answers, strict=True)
+                differences = [abs(self._difference(window, half, found)) for half, found in pairs if found]
                 if sum(differences) > abs(self._difference(window, part, answer)):
                     return  # the count does not add up over parts: it is not about any day
             for half, found in zip(halves, answers, strict=True):

@@ -62,9 +62,7 @@ class SiteReader:
             last_day = start_day - DAY
 
 
-def _gathered(
-    reader: PeriodReader, steps: Iterator[Step]
-) -> tuple[list[Row], list[Rejected], date, dict[date, int]]:
+def _gathered(reader: PeriodReader, steps: Iterator[Step]) -> tuple[list[Row], list[Rejected], date, dict[date, int]]:
     """The rows of a site, what was rejected, the first day, and how many rows more the API counts for unproven days.
 
     Days that come again replace what they held.

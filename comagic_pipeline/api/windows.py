@@ -13,8 +13,8 @@ from dateutil.relativedelta import relativedelta
 from comagic_pipeline.api.requests import RowRequests
 from comagic_pipeline.api.rows import Rejected, Row
 
-TRIES = 8
-"""How often the rows of a window that do not add up are read again before the error goes to a person."""
+TRIES = 4
+"""How often the rows of a window that do not add up are read again in order before they are read without."""
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 

@@ -187,7 +187,8 @@ class ReportLoad:
 
     def _unproven(self, loaded: Sequence[LoadedDay], unproven: Mapping[date, int]) -> Iterator[str]:
         """Yield a line for the journal about days whose rows are not as many as the API counts."""
-        told = [f"{day.day}: {day.rows} stored, the API counts {unproven[day.day]}" for day in loaded if day.day in unproven]
+        days = [day for day in loaded if day.day in unproven]
+        told = [f"{day.day}: {day.rows} stored, the API counts {unproven[day.day]}" for day in days]
         if told:
             more = f"; and {len(told) - _TOLD_DAYS} more days" if len(told) > _TOLD_DAYS else ""
             yield (

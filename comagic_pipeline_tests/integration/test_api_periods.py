@@ -786,8 +786,9 @@ def test_the_cost_of_a_large_window(api: Api) -> None:
 
 @pytest.mark.parametrize("pages", [2.7, 11, 18, 30])
 def test_the_cost_of_an_unordered_window(api: Api, pages: float) -> None:
-    """A report that cannot be sorted, and comes day by day as it is stored, costs at most one point more than the least: at a
-    row of overlap, pages that are filled exactly take one more.
+    """A report that cannot be sorted, and comes day by day as it is stored, costs at most one point more than least.
+
+    Each page after the first begins with a row of the page before it, so that pages filled exactly take one more.
     """
     first, last = date(2026, 1, 1), date(2026, 3, 31)
     api.calls.scatter(round(100 * pages), first, last, odd=0)
@@ -795,7 +796,7 @@ def test_the_cost_of_an_unordered_window(api: Api, pages: float) -> None:
     reader = api.reader(UNSORTABLE, page_rows=100, max_offset=1000)
     store = Store().take(reader.read(first, last))
     assert store.ids == api.calls.by_day(first, last)
-    assert store.points == reader.points <= ceil(pages) + (pages >= 11)
+    assert store.points == reader.points <= (ceil(pages) + (pages >= 11))
 
 
 @pytest.mark.parametrize(("unstable_order", "most"), [(False, 1.15), (True, 1.6)])
