@@ -299,12 +299,15 @@ def _quantiles(start: datetime, end: datetime, times: Sequence[datetime], parts:
 
 
 def _is_mostly_sorted(values: Sequence[Any]) -> bool:
-    """Return whether values of the first half are mostly before those of the second, or mostly behind them.
+    """Return whether values are mostly in order, upwards or downwards: neighbours, or those half of all apart.
 
-    Neighbours tell less: rows may come day by day, in no order within a day.
+    Neighbours alone tell too little: rows may come day by day, in no order within a day.
     """
-    half = len(values) // 2
-    if not half:
-        return True
-    upwards = sum(earlier <= later for earlier, later in zip(values, values[half:], strict=False))
-    return abs(2 * upwards / (len(values) - half) - 1) > _SORTED
+    return any(_order(values, distance) > _SORTED for distance in {1, len(values) // 2} if distance) or len(values) < 3
+
+
+def _order(values: Sequence[Any], distance: int) -> float:
+    """Return how much more often than by chance values this far apart are in order: from 0 to 1."""
+    pairs = list(zip(values, values[distance:], strict=False))
+    upwards = sum(earlier <= later for earlier, later in pairs)
+    return abs(2 * upwards / len(pairs) - 1) if pairs else 0
