@@ -241,7 +241,7 @@ def test_a_row_that_is_counted_and_never_comes(
 
     def total(known: int) -> int:
         asked = odd.asked[-1]
-        return known + (asked["date_from"] <= moment <= asked["date_till"])
+        return known + bool(asked["date_from"] <= moment <= asked["date_till"])
 
     odd.total = total
     store = read(client, odd)
