@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from comagic_pipeline.api.errors import (
     ComagicError,
     DayPointsSpentError,
+    HistoryLimitError,
     IncompleteAnswerError,
     MethodUnavailableError,
     PermanentError,
@@ -40,6 +41,7 @@ _BY_MNEMONIC: Mapping[str, str] = {
 _BY_CLASS: Mapping[type[BaseException], str] = {
     IncompleteAnswerError: f"{BY_ITSELF} If it stays so, ask the vendor's support.",
     MethodUnavailableError: "Give the user of the key the right to this method, or leave the table out.",
+    HistoryLimitError: "Set start_date of the source to the first day that the message names.",
     RequestRefusedError: "See whether there is a newer version of comagic_pipeline; until then leave the table out.",
     SessionEndedError: f"Check the key in the configuration; {_AGAIN}.",
     PermanentError: f"Correct what the message names; {_AGAIN}.",

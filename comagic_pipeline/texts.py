@@ -135,6 +135,18 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
          r"--accept-loss, or with accept_loss in the Launchpad\.",
          "Проверьте, так ли это в личном кабинете; если строк действительно больше нет, загрузите снова "
          "с --accept-loss или с accept_loss в Launchpad."),
+        (r"Set start_date of the source to the first day that the message names\.",
+         "Укажите в start_date источника первый день, названный в сообщении."),
+        (r"the API gives no days before ([\d-]+): set start_date", r"API не отдаёт дни раньше \1: укажите start_date"),
+        (r"the API counts other numbers of rows than it hands out, whatever is asked; stored and marked as unproven:",
+         "API считает не столько строк, сколько отдаёт, при любом запросе; сохранено с пометкой «не доказано»:"),
+        (r"(\d+) stored, the API counts (\d+)", r"сохранено \1, API считает \2"),
+        (r"; and (\d+) more days$", r"; и ещё дней: \1"),
+        (r"the API counts (\d+) rows and hands out (\d+), in two equal readings; stored as they came",
+         r"API считает строк: \1, а отдаёт \2, дважды одинаково; сохранено как есть"),
+        (r"the API counts (\d+) rows and hands out (\d+)", r"API считает строк: \1, а отдаёт \2"),
+        (r"rows change with every page", "строки меняются с каждой страницей"),
+        (r"read without order from ([\d-]+), at more points", r"прочитано без порядка с \1, за большее число баллов"),
         (r"; then load the days again\.", "; затем загрузите дни снова."),
     )
 )  # fmt: skip

@@ -47,6 +47,7 @@ _RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _SESSION_LIFETIME, _RENEW_SESSION_BEFORE = timedelta(hours=1), timedelta(minutes=5)
 _MASK = "***"
 _LONGEST_NAME = 100  # characters of a mnemonic, a parameter or a column in messages
+_NO_ROWS = msgspec.Raw(b"null")
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,9 @@ class Client:
             case msgspec.Raw() as bare:
                 data, metadata = bare, None
             case Result() as result:
-                data, metadata = result.data, result.metadata or result.meta_data
+                data, metadata = result.data or _NO_ROWS, result.metadata or result.meta_data
+                if not result.data and not metadata:
+                    raise TransientError(f"{method}: the answer of {self.base_url} has neither data nor metadata")
         metadata = metadata if isinstance(metadata, dict) else {}
         told.limits, told.charged = Limits.parse(metadata.get("limits")), True
         total = metadata.get("total_items")

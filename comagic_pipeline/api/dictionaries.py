@@ -1,9 +1,11 @@
 """Whole dictionaries (campaigns, tags, ...): lists without a period, read in pages, proven by the API's own count.
 
-A list that is longer than pages reach is read in parts, by ranges of its ids.
+Pages overlap by a row as those of reports do. Rows that are not as many as the API counts, in two equal readings, are
+handed on with a warning. A list that is longer than pages reach is read in parts, by ranges of its ids.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from itertools import pairwise
@@ -13,12 +15,13 @@ from typing import Any
 from comagic_pipeline.api.client import Client
 from comagic_pipeline.api.errors import IncompleteAnswerError, MethodUnavailableError
 from comagic_pipeline.api.filters import Tree, all_of
+from comagic_pipeline.api.pages import Pages
 from comagic_pipeline.api.requests import MAX_OFFSET, PAGE_ROWS, Answer, RowRequests
 from comagic_pipeline.api.rows import Rejected, Row
 from comagic_pipeline.catalog import ColumnType, Method
 
-TRIES = 5
-"""How often a list that changes while it is read is begun anew; of one that is read in parts, each of these."""
+TRIES = 4
+"""How often a list that changes while it is read is read again; of one that is read in parts, each of these."""
 
 _PART = 0.95  # of what pages reach: how much a part should hold, for the cuts are estimates
 
@@ -55,12 +58,22 @@ class DictionaryReader:
         self._page_rows, self._max_offset = page_rows, max_offset
         self._requests: list[RowRequests] = []
         self._alias_warnings: list[str] = []
+        self._count = self.difference = 0
+        """How many rows more than it hands out the API counts, in two equal readings."""
 
     @property
     def warnings(self) -> list[str]:
         """What a person should know though nothing failed, each once; may be asked for at any time."""
         found = [warning for requests in self._requests for warning in requests.warnings]
-        return list(dict.fromkeys(self._alias_warnings + found))
+        return list(dict.fromkeys(self._alias_warnings + found + self._miscounted()))
+
+    def _miscounted(self) -> list[str]:
+        if not self.difference:
+            return []
+        return [
+            f"{self.method.name}: the API counts {self._count + self.difference} rows and hands out {self._count}, "
+            "in two equal readings; stored as they came"
+        ]
 
     @property
     def left_out(self) -> frozenset[str]:
@@ -95,6 +108,7 @@ class DictionaryReader:
         found = _Found()
         for options in lists_of(self.method):
             found.add(self._list(method, {**self._params, **options}))
+        self.difference, self._count = found.difference, found.count
         # A value that was odd in two lists is told once.
         return list(found.rows.values()), list(dict.fromkeys(found.rejected))
 
@@ -119,6 +133,8 @@ class _Found:
     rows: dict[Any, Row] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
     unstorable: int = 0
+    difference: int = 0
+    """How many rows more than it hands out the API counts, in two equal readings."""
 
     @property
     def count(self) -> int:
@@ -130,6 +146,7 @@ class _Found:
         self.rows |= other.rows
         self.rejected += other.rejected
         self.unstorable += other.unstorable
+        self.difference += other.difference
 
 
 @dataclass(frozen=True)
@@ -208,24 +225,32 @@ class _List:
         return found
 
     def _pages(self, requests: RowRequests, ids: _Ids) -> _Found:
-        """All rows of a range, read page by page until they add up."""
+        """All rows of a range, read page by page until they add up or two readings are equal."""
+        before: AbstractSet[Any] | None = None
         for _ in range(TRIES):
-            found = _Found()
-            totals: set[int | None] = set()
-            read = 0
-            while True:
-                answer = self._page(requests, ids, read)
-                totals.add(answer.total)
-                found.add(_Found(requests.distinct(answer.rows), answer.rejected, answer.counted - len(answer.rows)))
-                read += answer.counted
-                is_read = answer.is_whole or (answer.total is not None and read >= answer.total)
-                if is_read or len(totals) > 1 or not answer.counted:
-                    break
-                if (answer.total or 0) > self._reach or read > self._max_offset:
-                    raise _TooLongError(answer.total)
-            if len(totals) == 1 and answer.total in (None, found.count):
+            found, pages = self._reading(requests, ids, before)
+            if pages.adds_up:
+                # A row that stands twice in one answer is counted twice.
+                found.difference = len(pages.doubles)
                 return found
-        raise self._incomplete(f"counts {answer.total} rows and hands out {found.count}, try after try ({TRIES})")
+            if not pages.has_moved:
+                if before is not None and pages.keys >= before:
+                    found.difference = (pages.total or 0) - pages.lines + len(pages.doubles)
+                    return found
+                before = pages.keys
+        raise self._incomplete(f"counts {pages.total} rows and hands out {found.count}, try after try ({TRIES})")
+
+    def _reading(self, requests: RowRequests, ids: _Ids, before: AbstractSet[Any] | None) -> tuple[_Found, Pages]:
+        """Read a range once, until it adds up, or its end or a page that does not fit; `before` ended there once."""
+        found, pages = _Found(), Pages(requests)
+        while True:
+            answer = self._page(requests, ids, pages.offset)
+            found.add(_Found(pages.take(answer), answer.rejected, answer.counted - len(answer.rows)))
+            is_known = before is not None and pages.keys >= before and not answer.is_full
+            if is_known or not pages.may_go_on:
+                return found, pages
+            if (answer.total or 0) > self._reach or pages.offset > self._max_offset:
+                raise _TooLongError(answer.total)
 
     def _page(self, requests: RowRequests, ids: _Ids, offset: int) -> Answer:
         answer = requests.page(offset)

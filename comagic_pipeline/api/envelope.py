@@ -22,7 +22,7 @@ class ErrorBlock(msgspec.Struct):
 class Result(msgspec.Struct):
     """The result of an answer with its rows, still JSON."""
 
-    data: msgspec.Raw
+    data: msgspec.Raw = msgspec.Raw()  # an answer without rows may leave it out
     metadata: Any = None
     meta_data: Any = None  # the name in some samples of the documentation
 

@@ -5,7 +5,7 @@ API said, what to do next. They never hold the key.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 from comagic_pipeline.printable import printable
 
@@ -43,6 +43,18 @@ class UnexpectedParameterError(RequestRefusedError):
 
 class PeriodTooLongError(RequestRefusedError):
     """The period of the request is longer than the API allows: ask for a shorter one."""
+
+
+class PeriodEndRefusedError(RequestRefusedError):
+    """The API refuses `date_till`, as one that lies in the future: ask until now."""
+
+
+class HistoryLimitError(PeriodTooLongError):
+    """The API gives no days as old as those that were asked for; `first_day` is the first that it gives."""
+
+    def __init__(self, method: str, first_day: date) -> None:
+        super().__init__(f"{method}: the API gives no days before {first_day}: set start_date")
+        self.first_day = first_day
 
 
 class TransientError(ComagicError):
@@ -159,4 +171,6 @@ def _error_of(method: str, mnemonic: str, message: str, names: frozenset[str]) -
         return PeriodTooLongError(said)
     if mnemonic == "required_parameter_missed" and "user_id" in names:
         return PermanentError(f"{said}; the key belongs to an agent: name its customers in user_ids")
+    if "date_till" in names or "date_till" in message:
+        return PeriodEndRefusedError(said)
     return RequestRefusedError(f"{said} ({printable(', '.join(sorted(names)))})" if names else said)

@@ -4,10 +4,12 @@ The edge is the time of the last row of a page; the next page begins one row bef
 before the edge and its second does not, then as many rows lie before the edge as were read: none arrived or vanished
 there, and the days before it are complete. Rows that arrive behind the edge do no harm. Where the overlap does not
 fit, reading goes back to the last edge that did. If that does not fit any more, rows before it changed: the rest is
-read from there, and the window remembers which days perhaps changed.
+read from there, and the window remembers which days perhaps changed. Windows of one page, rows that do not add up in
+the end, and windows that change with every page are for `counted`.
 
-What cannot be seen: as many rows arriving as vanishing between two pages, and changes behind the window's last request
-or, in windows larger than the offset reaches, before the moment that reading went on from.
+Not detected: as many rows that arrive as rows that vanish before the edge, between two pages (no row is lost that was
+there all the time), and changes behind the window's last request or, in windows larger than the offset reaches, before
+the moment that reading continued from.
 """
 
 from collections.abc import Iterator
@@ -17,21 +19,26 @@ from datetime import datetime
 from itertools import pairwise
 
 from comagic_pipeline.api.errors import DayPointsSpentError
+from comagic_pipeline.api.pages import Bound
 from comagic_pipeline.api.requests import Answer, RowRequests
 from comagic_pipeline.api.rows import Row
-from comagic_pipeline.api.windows import TRIES, Proven, Window, incomplete
+from comagic_pipeline.api.windows import TRIES, Proven, Window
 
 
 class UnorderedError(Exception):
     """The rows do not come in the order that was asked for, or more share one second than a page holds."""
 
 
-class UncountedError(UnorderedError):
-    """The API does not count the rows of the window, so that nothing can be proven of their ranks."""
+class SinglePageError(UnorderedError):
+    """The first page proves nothing of its rows' ranks: it is not full, or the API does not count the rows."""
 
     def __init__(self, answer: Answer) -> None:
-        super().__init__("rows are not counted")
+        super().__init__("there are no pages to compare")
         self.answer = answer
+
+
+class MiscountedError(UnorderedError):
+    """The rows end before the API's count of them, or after it."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +64,19 @@ class _Place:
         return self.rank - self.offset
 
 
-def ordered_runs(requests: RowRequests, window: Window, max_offset: int) -> Iterator[Proven]:
+def ordered_runs(requests: RowRequests, bound: Bound, window: Window, max_offset: int) -> Iterator[Proven]:
     """Runs of rows in the order of time, each proven by the page that follows it.
 
-    Raises UncountedError with the first page, UnorderedError, IncompleteAnswerError after several tries, and what
-    Client.call raises.
+    Raises SinglePageError with the first page, MiscountedError, UnorderedError also when pages do not fit after several
+    tries, IncompleteAnswerError when the window costs too many points, and what Client.call raises.
     """
-    time_of, tries = requests.time, TRIES
+    time_of, tries, failures, miscounts = requests.time, TRIES, 0, 0
     place = proven = _Place(window.start, 0, window.start)
     waiting = Proven([], window.start)
     with ThreadPoolExecutor(1, thread_name_prefix="fetch") as fetcher:
 
         def fetch() -> Future[Answer]:
-            return fetcher.submit(requests.page_of_period, place.base, window.end, place.offset)
+            return fetcher.submit(bound.page, place.base, window.end, place.offset)
 
         page = fetch()
         while True:
@@ -79,17 +86,20 @@ def ordered_runs(requests: RowRequests, window: Window, max_offset: int) -> Iter
                 # Its front is proven, and the rest is of one answer: what was paid for is kept.
                 yield waiting
                 raise
-            if not place.rank and answer.is_whole and (answer.total or 0) >= place.following:
+            if not place.rank and answer.is_whole and answer.is_plain and (answer.total or 0) >= place.following:
                 yield waiting
                 yield Proven.of(requests, answer.rows, window.end, answer.rejected)
                 return
-            if answer.total is None and place.base == window.start and not place.rank:
-                raise UncountedError(answer)
+            is_first = place.base == window.start and not place.rank
+            if is_first and (answer.total is None or not _is_one_of_several(requests, answer)):
+                raise SinglePageError(answer)
             rows, total = _in_order(requests, answer)
             read = place.offset + len(rows)
             overlap = sum(time_of(row) < place.edge for row in rows[:2])
-            fits = overlap == place.overlap and total >= max(read, place.following)
+            follows = overlap == place.overlap
+            fits = follows and total >= max(read, place.following)
             rows = rows[place.overlap :]
+            bound.read(read - place.rank)
             if fits and read == total:
                 yield waiting
                 yield Proven.of(requests, rows, window.end, answer.rejected)
@@ -97,8 +107,9 @@ def ordered_runs(requests: RowRequests, window: Window, max_offset: int) -> Iter
             edge = time_of(rows[-1]) if rows else place.edge
             before = [row for row in rows if time_of(row) < edge]
             if fits and before:
+                bound.complete(len(waiting.rows))
                 if place.edge > proven.edge:
-                    tries = TRIES
+                    tries, miscounts = TRIES, 0
                 proof, waiting, proven = waiting, Proven.of(requests, before, edge, answer.rejected), place
                 place = _Place(place.base, place.rank + len(before), edge)
                 if place.offset > max_offset:
@@ -109,13 +120,22 @@ def ordered_runs(requests: RowRequests, window: Window, max_offset: int) -> Iter
                 raise UnorderedError(f"over {requests.page_rows} rows share the time {edge}")
             else:
                 tries -= 1
-                if not tries:
-                    raise incomplete(requests, window.start, window.end, read, total)
+                failures += 1
+                miscounts += follows
+                if miscounts > 1:
+                    raise MiscountedError(f"the API counts {total} rows and hands out {read}")
+                if not tries or failures > TRIES + total / requests.page_rows / 2:
+                    raise UnorderedError("rows change with every page")
                 if place == proven:
                     window.changed_through = proven.edge.date() if proven.edge > window.start else None
                     proven = _Place(proven.edge, 0, proven.edge)
                 place, waiting = proven, Proven([], proven.edge)
                 page = fetch()
+
+
+def _is_one_of_several(requests: RowRequests, answer: Answer) -> bool:
+    """Return whether more pages follow the first one, so that they can prove each other."""
+    return answer.is_plain and len(answer.rows) >= requests.page_rows
 
 
 def _in_order(requests: RowRequests, answer: Answer) -> tuple[list[Row], int]:

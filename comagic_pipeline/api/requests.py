@@ -26,10 +26,11 @@ MAX_OFFSET = 100_000
 class Answer:
     """A page of rows with what is needed to prove that pages add up.
 
-    `total` is the API's count of all rows that match, None where it does not count. `counted` is the number of
-    distinct rows in this answer, those that cannot be stored included. In a plain answer every row can be stored and
-    none comes twice, so that positions in `rows` are positions in the window. Behind a full answer there may be more
-    rows, where the API does not count them.
+    `total` is the API's count of all rows that match, None where it does not count. `lines` is the number of rows in
+    this answer, those that cannot be stored and those that come twice included; `counted` is the number of distinct
+    ones. In a plain answer every row can be stored and none comes twice, so that positions in `rows` are positions in
+    the window. Behind a full answer there may be more rows, where the API does not count them. `doubles` are the rows
+    that came once more, `first` and `last` tell the row at either end of the answer from all others.
     """
 
     rows: list[Row]
@@ -38,11 +39,18 @@ class Answer:
     counted: int
     is_plain: bool
     is_full: bool
+    lines: int = 0
+    doubles: Sequence[Row] = ()
+    first: Any = None
+    last: Any = None
 
     @property
     def is_whole(self) -> bool:
-        """True when this answer alone holds all rows that match: a proof in itself."""
-        return self.counted == self.total or (self.total is None and not self.is_full)
+        """True when this answer alone holds all rows that match: a proof in itself.
+
+        One answer cannot have shifted while it was read, so that a row that it holds twice is counted twice.
+        """
+        return self.lines == self.total or (self.total is None and not self.is_full)
 
 
 class UncountedPages:
@@ -86,6 +94,8 @@ class RowRequests:
         self._uncounted = uncounted or UncountedPages()
         self.warnings: list[str] = []
         self.points = self._points_told = 0
+        self.latest: datetime | None = None
+        """The latest moment that a period may end at, where the API refuses those in the future."""
         self.page_rows = page_rows
         self.quota = client.quota
         self._client = client
@@ -135,7 +145,10 @@ class RowRequests:
         Whether `date_till` belongs to the period is not documented. Rows at `end` itself may come or not; rows
         outside of the period otherwise are rejected, never stored under a day they were not asked for.
         """
-        answer = self._ask({"date_from": _text(start), "date_till": _text(end), "offset": offset})
+        till = min(end, self.latest or end)
+        if till < start:
+            return Answer([], [], 0, 0, is_plain=True, is_full=False)
+        answer = self._ask({"date_from": _text(start), "date_till": _text(till), "offset": offset})
         inside = [row for row in answer.rows if start <= self.time(row) <= end]
         if len(inside) == len(answer.rows):
             return answer
@@ -166,7 +179,28 @@ class RowRequests:
         is_full = len(page.rows) + unstorable >= self.page_rows
         if answer.total_items is None and self.method.has_period:
             is_full = not self._uncounted.is_last(counted)
-        return Answer(rows, page.rejected, answer.total_items, counted, is_plain, is_full)
+        return Answer(
+            rows,
+            page.rejected,
+            answer.total_items,
+            counted,
+            is_plain,
+            is_full,
+            lines=len(page.rows) + unstorable,
+            doubles=() if is_plain else self._doubles(page.rows),
+            first=self._identity(page.rows[0]) if page.rows else None,
+            last=self._identity(page.rows[-1]) if page.rows else None,
+        )
+
+    def _identity(self, row: Row) -> Any:
+        return self._key(row) if self.method.is_key_unique else msgspec.json.encode(row)
+
+    def _doubles(self, rows: Iterable[Row]) -> list[Row]:
+        """Return the rows that share a key with an earlier one of the same answer."""
+        if not self.method.is_key_unique:
+            return []
+        keys: set[Any] = set()
+        return [row for row in rows if self._key(row) in keys or keys.add(self._key(row))]  # type: ignore[func-returns-value]
 
     def _ask_for_columns(self, params: Mapping[str, Any]) -> RawAnswer:
         others = {*self._fixed, *params}

@@ -90,12 +90,12 @@ class RowDecoder:
         self._row = msgspec.json.Decoder(self._struct)
 
     def decode(self, data: msgspec.Raw) -> Page:
-        """Decode the `data` of an answer: a list of rows, one row as an object, or null for none.
+        """Decode the `data` of an answer: a list of rows or one row as an object; null and {} are no rows.
 
         Raises TransientError when it is neither.
         """
         start = bytes(memoryview(data)[:1])
-        if start == b"n":
+        if start == b"n" or (start == b"{" and not msgspec.json.decode(data)):
             return Page()
         text = b"[" + bytes(data) + b"]" if start == b"{" else data
         try:

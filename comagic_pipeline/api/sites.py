@@ -1,5 +1,6 @@
 """Reports that are asked for site by site: a day is complete when all of its sites are."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, tzinfo
 from typing import Any
@@ -48,22 +49,28 @@ class SiteReader:
             # A day is complete with the last of its sites: fewer points would be spent in vain.
             self._quota.require(len(self._readers))
             told, start_day = self.points, first_day
+            differences: Counter[date] = Counter()
             for number, reader in enumerate(self._readers):
                 # The first finds out how long a window may be.
                 read = reader.read if number else reader.read_window
-                rows, rejected, start_day = _gathered(reader, read(start_day, last_day))
+                rows, rejected, start_day, of_site = _gathered(reader, read(start_day, last_day))
+                differences.update(of_site)
                 yield Rows(start_day, last_day, rows, rejected)
             if not self._readers:
                 yield Rows(start_day, last_day, [], [])
-            yield DaysComplete(start_day, last_day, self.points - told)
+            yield DaysComplete(start_day, last_day, self.points - told, dict(differences))
             last_day = start_day - DAY
 
 
-def _gathered(reader: PeriodReader, steps: Iterator[Step]) -> tuple[list[Row], list[Rejected], date]:
-    """The rows of a site, what was rejected, and the first day; days that come again replace what they held."""
+def _gathered(reader: PeriodReader, steps: Iterator[Step]) -> tuple[list[Row], list[Rejected], date, dict[date, int]]:
+    """The rows of a site, what was rejected, the first day, and how many rows more the API counts for unproven days.
+
+    Days that come again replace what they held.
+    """
     rows: list[Row] = []
     rejected: list[Rejected] = []
     waiting: list[Rows] = []
+    differences: dict[date, int] = {}
     start_day = date.max
     for step in steps:
         match step:
@@ -72,8 +79,10 @@ def _gathered(reader: PeriodReader, steps: Iterator[Step]) -> tuple[list[Row], l
             case Discarded():
                 waiting = []
             case DaysComplete(first_day, last_day):
+                kept = {day: more for day, more in differences.items() if not first_day <= day <= last_day}
+                differences = {**kept, **step.differences}
                 rows = [row for row in rows if not first_day <= reader.day_of(row) <= last_day]
                 rows += [row for part in waiting for row in part.rows]
                 rejected += [value for part in waiting for value in part.rejected]
                 waiting, start_day = [], min(start_day, first_day)
-    return rows, rejected, start_day
+    return rows, rejected, start_day, differences

@@ -30,7 +30,7 @@ class SummaryReader:
         day = last_day
         while day >= first_day:
             self._client.quota.require(len(self._requests))
-            told = self.points
+            told, difference = self.points, 0
             if not self._requests:
                 yield Rows(day, day, [], [])
             for params in self._requests:
@@ -43,6 +43,7 @@ class SummaryReader:
                     self.points += reader.points
                     self.left_out |= reader.left_out
                     self.warnings += [warning for warning in reader.warnings if warning not in self.warnings]
+                difference += reader.difference
                 yield Rows(day, day, rows, rejected)
-            yield DaysComplete(day, day, self.points - told)
+            yield DaysComplete(day, day, self.points - told, {day: difference} if difference else {})
             day -= DAY

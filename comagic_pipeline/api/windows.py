@@ -4,18 +4,17 @@ A window is the period of one request. How its rows are proven is in `ordered` a
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 
 from dateutil.relativedelta import relativedelta
 
-from comagic_pipeline.api.errors import IncompleteAnswerError
 from comagic_pipeline.api.requests import RowRequests
 from comagic_pipeline.api.rows import Rejected, Row
 
-TRIES = 8
-"""How often the rows of a window that do not add up are read again before the error goes to a person."""
+TRIES = 4
+"""How often the rows of a window that do not add up are read again in order before they are read without."""
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 
@@ -35,11 +34,16 @@ class Rows:
 
 @dataclass(frozen=True)
 class DaysComplete:
-    """All rows of these days, both included, were handed on: they may be stored. `points` were spent meanwhile."""
+    """All rows of these days, both included, were handed on: they may be stored. `points` were spent meanwhile.
+
+    `differences` are of days that are unproven: how many rows more than were handed out, or fewer, the API counts in
+    answers that are equal each time. Where only a longer period could be counted, each of its days has its difference.
+    """
 
     first_day: date
     last_day: date
     points: int
+    differences: Mapping[date, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,15 @@ Step = Rows | DaysComplete | Discarded
 
 @dataclass(frozen=True)
 class Proven:
-    """Rows that are all there are between the last such run and the moment `until`, which is excluded."""
+    """Rows that are all there are between the last such run and the moment `until`, which is excluded.
+
+    `differences` are of days of which the API counts more rows than it hands out, or fewer.
+    """
 
     rows: list[Row]
     until: datetime
     rejected: Sequence[Rejected] = ()
+    differences: Mapping[date, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, requests: RowRequests, rows: list[Row], until: datetime, rejected: list[Rejected]) -> "Proven":
@@ -86,13 +94,14 @@ class Window:
     """Sorts proven rows into days and counts them.
 
     `day` is the first that is not complete. `changed_through` is the last of the days that perhaps changed after they
-    were proven; None when none did.
+    were proven; None when none did. `is_miscounted` is True when the API's count does not fit them as a whole.
     """
 
     def __init__(self, time_of: Callable[[Row], datetime], first_day: date, last_day: date, page_rows: int) -> None:
         self.first_day, self.last_day = first_day, last_day
         self.start, self.end = datetime.combine(first_day, time()), datetime.combine(last_day + DAY, time())
         self.changed_through: date | None = None
+        self.is_miscounted = False
         self.day = first_day
         self._time = time_of
         self._page_rows = page_rows
@@ -106,29 +115,24 @@ class Window:
         """Turn runs of proven rows into whole days; a day larger than a page is handed on in parts."""
         held: list[Row] = []
         rejected: list[Rejected] = []
+        differences: Counter[date] = Counter()
         for run in runs:
             rows = [row for row in run.rows if self._time(row) < self.end]
             self._rows_of_day.update(self._time(row).date() for row in rows)
             held += rows
             rejected += run.rejected
+            differences.update(run.differences)
             midnight = datetime.combine(run.until.date(), time())
             if midnight.date() > self.day:
                 last_day = midnight.date() - DAY
                 due = [value for value in rejected if value.day is None or value.day <= last_day]
                 yield Rows(self.day, last_day, [row for row in held if self._time(row) < midnight], due)
-                yield DaysComplete(self.day, last_day, take_points())
+                told = {day: rows for day, rows in differences.items() if rows and day <= last_day}
+                yield DaysComplete(self.day, last_day, take_points(), told)
+                differences = Counter({day: rows for day, rows in differences.items() if day > last_day})
                 self.day = midnight.date()
                 held = [row for row in held if self._time(row) >= midnight]
                 rejected = [value for value in rejected if value.day is not None and value.day >= self.day]
             if len(held) > self._page_rows:
                 yield Rows(self.day, self.day, held, rejected)
                 held, rejected = [], []
-
-
-def incomplete(requests: RowRequests, start: datetime, end: datetime, read: int, total: int | None) -> Exception:
-    """The error for a window whose rows do not add up, try after try."""
-    return IncompleteAnswerError(
-        f"{requests.method.name}: from {start} to {end} the API counts {total} rows and hands out {read}, try after "
-        f"try ({TRIES}). Days that do not add up were not written. Load them again later; if it stays so, ask "
-        "the vendor's support"
-    )

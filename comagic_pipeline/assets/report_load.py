@@ -34,6 +34,7 @@ READ_FROM = "read_from"
 DATA_API = "Data API"
 _COMMITTED_ROWS = 200_000
 """How many rows that are read from a raw table one transaction holds at most, in whole days."""
+_TOLD_DAYS = 10  # how many unproven days a line of the journal names
 _DAY = timedelta(days=1)
 
 Period = tuple[date, date]
@@ -114,8 +115,11 @@ class ReportLoad:
                                         days.write(first_day, last_day, kept, rejected, unwanted)
                                     case Discarded():
                                         days.discard()
-                                    case DaysComplete(first_day, last_day, points):
-                                        loaded = days.complete(first_day, last_day, points, reader.left_out)
+                                    case DaysComplete(first_day, last_day, points, differences):
+                                        unproven = days.api_rows(differences)
+                                        left_out = reader.left_out
+                                        loaded = days.complete(first_day, last_day, points, left_out, unproven)
+                                        entry.warnings += self._unproven(loaded, unproven)
                                         self._tell(loaded, account, entry, DATA_API)
                     finally:
                         self._note_refused(days, entry)
@@ -198,6 +202,17 @@ class ReportLoad:
                             first_day, rows = day + _DAY, 0
             left = set(_days_of(period)) - set(held)
             yield from periods(sorted(left))[::-1]
+
+    def _unproven(self, loaded: Sequence[LoadedDay], unproven: Mapping[date, int]) -> Iterator[str]:
+        """Yield a line for the journal about days whose rows are not as many as the API counts."""
+        days = [day for day in loaded if day.day in unproven]
+        told = [f"{day.day}: {day.rows} stored, the API counts {unproven[day.day]}" for day in days]
+        if told:
+            more = f"; and {len(told) - _TOLD_DAYS} more days" if len(told) > _TOLD_DAYS else ""
+            yield (
+                f"{self._wanted.target.name}: the API counts other numbers of rows than it hands out, whatever is "
+                f"asked; stored and marked as unproven: {'; '.join(told[:_TOLD_DAYS])}{more}"
+            )
 
     def _tell(self, loaded: Sequence[LoadedDay], account: Account, entry: Entry, read_from: str) -> None:
         for day in loaded:

@@ -141,6 +141,11 @@ class DayLoad:
         self._forget()
         return loaded
 
+    def api_rows(self, differences: Mapping[date, int]) -> dict[date, int]:
+        """Return what the API counts for days that are written, by how many rows more than it handed out."""
+        of_day = {day: self._rows_of_day[day] + self._dropped[day] for day in differences}
+        return {day: max(rows + differences[day], 0) for day, rows in of_day.items()}
+
     def _lines(
         self, loaded: Sequence[LoadedDay], now: datetime, left_out: Collection[str], unproven: Mapping[date, int]
     ) -> list[dict[str, Any]]:
