@@ -37,7 +37,8 @@ def up(config: Config, host: str, port: int, console: Console) -> None:
             console.print(f"sandbox API: {sandbox}")
         workspace = ["-w", str(PROJECT_FOLDER / "workspace.yaml"), "--log-level", "warning"]
         webserver = ["dagster-webserver", *workspace, "-h", host, "-p", str(port)]
-        inherited = _keep_alive(config, stack)
+        servers = _keep_alive(config, stack)
+        inherited = [server.lock_fd for server in servers]
         services = [
             stack.enter_context(Service(name, [str(_PROGRAMS / name), *arguments], _log(config, name), inherited))
             for name, *arguments in (webserver, ["dagster-daemon", "run", *workspace])
@@ -47,6 +48,9 @@ def up(config: Config, host: str, port: int, console: Console) -> None:
         while True:
             for service in services:
                 service.check()
+            for server in servers:
+                # The daemon cannot: its sensors do not run without its storage.
+                server.start_again()
             time.sleep(0.5)
 
 
@@ -54,11 +58,11 @@ def _log(config: Config, name: str) -> Path:
     return config.state_folder / f"{name}.log"
 
 
-def _keep_alive(config: Config, stack: ExitStack) -> list[int]:
-    """What the services inherit so that the embedded server lives as long as they do, even if we are killed."""
+def _keep_alive(config: Config, stack: ExitStack) -> list[EmbeddedServer]:
+    """The embedded server, if it is used, with a lock that the services inherit: it lives as long as they do."""
     folder = embedded_folder(config)
     if not status(folder).running:
         return []
     server = stack.enter_context(EmbeddedServer(folder))
     os.set_inheritable(server.lock_fd, True)
-    return [server.lock_fd]
+    return [server]

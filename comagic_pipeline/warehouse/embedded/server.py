@@ -89,6 +89,11 @@ class EmbeddedServer:
             self.close()
             raise
 
+    def start_again(self) -> None:
+        """Start the server if it was killed or stopped; costs nothing while it runs. Raises what `start` raises."""
+        if not watcher.is_locked(self.folder / "server.lock"):
+            self.start()
+
     def close(self) -> None:
         """Stop being a user. Copies of `lock_fd` in child processes go on being one."""
         if self._users_lock is not None:

@@ -115,8 +115,7 @@ def shut_down(lock: int, data: Path, socket_file: Path, seconds: Sequence[float]
     """
 
     def everyone() -> set[int]:
-        listener = postmaster_pid(data, socket_file)
-        return holders(lock) or ({listener} if listener else set())
+        return holders(lock) or {pid for pid in [postmaster_pid(data, socket_file)] if pid}
 
     def postmaster() -> set[int]:
         # Of a server whose postmaster was killed: each of the processes that it left.
