@@ -156,6 +156,10 @@ class Chaos:
             self.come()
         time.sleep(self.random.uniform(0, 1))
         name = self.kill_something()
+        if name == "watcher":
+            # It is the next user that starts another one.
+            self.come()
+            self.measured(lambda: self.users[-1].lines("batch"))
         time.sleep(self.random.choice([0, self.random.uniform(0, 0.3)]))
         self.leave(self.random.choice([0, 0, 1, len(self.users)]))
         if not self.users and self.random.random() < 0.5:
