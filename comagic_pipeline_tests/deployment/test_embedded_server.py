@@ -457,12 +457,13 @@ def test_stop_on_command(folder: Path) -> None:
 
 
 def children(pid: int, title: str = "") -> set[int]:
-    """The living children of a server, those with this in their title."""
+    """The living children of a server, those with this in their title; none if it has ended."""
     found = set()
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        with contextlib.suppress(OSError):
-            if title in Path(f"/proc/{child}/cmdline").read_text() and alive(int(child)):
-                found.add(int(child))
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                if title in Path(f"/proc/{child}/cmdline").read_text() and alive(int(child)):
+                    found.add(int(child))
     return found
 
 

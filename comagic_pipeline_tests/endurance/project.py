@@ -17,8 +17,8 @@ from psycopg.rows import dict_row
 from comagic_pipeline.commands.services import Service, ServiceError
 from comagic_pipeline.config import CONFIG_VARIABLE, Config, load_config
 from comagic_pipeline.instance import PROJECT_FOLDER, STORAGE_VARIABLE, open_instance
-from comagic_pipeline.recovery import recover
 from comagic_pipeline.opening import WAREHOUSE_DATABASE, embedded_folder, open_warehouse
+from comagic_pipeline.recovery import recover
 from comagic_pipeline.warehouse.embedded import EmbeddedServer, status
 from comagic_pipeline_tests.deployment.test_embedded_server import children
 
