@@ -32,6 +32,7 @@ from comagic_pipeline.config import Source
 from comagic_pipeline.custom_reports.mapping import day_of
 from comagic_pipeline.raw_rows import raw_rows_of
 from comagic_pipeline.tables import facts_of
+from comagic_pipeline.warehouse.doubtful_days import mark_proven
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.raw_days import snapshot
 from comagic_pipeline.warehouse.reconciliation import (
@@ -93,6 +94,8 @@ class Reconciler:
         self._loaded: Sequence[date] = ()
         self._rejected: dict[date, set[str]] = {}
         """The keys of the rows that came while days were read and could not be stored, by day."""
+        self._proven: set[date] = set()
+        """Days whose rows added up when they were read last."""
         self.points = 0
         self.warnings: list[str] = []
 
@@ -132,6 +135,8 @@ class Reconciler:
             to_read = set() if mode == "quick" else set(days)
         else:
             to_read = self._in_turn(days, turn) if mode == "sampled" else set()
+            # The API may have come to terms with itself.
+            to_read |= {day for day, each in days.items() if each.is_unproven and mode == "sampled"}
             for begin, end in periods(sorted(days)):
                 for start, stop in longest_windows(self._method, begin, end):
                     for first, last in self._halves(start, stop):
@@ -140,7 +145,9 @@ class Reconciler:
             yield self._with_rejected(account, self._star_differences(account, equal))
         for begin, end in periods(sorted(to_read)):
             for start, stop in longest_windows(self._method, begin, end) if self._is_countable else [(begin, end)]:
-                yield self._read(account, start, stop)
+                found = self._read(account, start, stop)
+                self._clear_proven(account, [day for day in found if days[day].is_unproven and not found[day]])
+                yield found
 
     @property
     def _is_countable(self) -> bool:
@@ -238,11 +245,18 @@ class Reconciler:
     def _read(self, account: Account, first_day: date, last_day: date) -> Found:
         """Compare days by their rows."""
         self._rejected.clear()
+        self._proven.clear()
         is_calls = self._method.table == CALLS
         found = (self._read_calls if is_calls else self._read_rows)(account, first_day, last_day)
         for day, keys in self._rejected.items():
             found[day] += [_missing_row(account, day, key) for key in sorted(keys)]
         return found
+
+    def _clear_proven(self, account: Account, days: Sequence[date]) -> None:
+        """Take the marks from days that were unproven, now add up and are equal."""
+        if proven := [day for day in days if day in self._proven]:
+            with self._warehouse.begin() as connection:
+                mark_proven(connection, account, self._method.table, proven)
 
     def _steps(self, method: Method, account: Account, first_day: date, last_day: date) -> Iterator[Any]:
         zone, params = self._source.zone, self._params[account]
@@ -278,6 +292,7 @@ class Reconciler:
                     waiting = {}
                 case DaysComplete():
                     for day in _days_of(step.first_day, step.last_day):
+                        (self._proven.discard if step.differences.get(day) else self._proven.add)(day)
                         yield day, waiting.pop(day, [])
 
     def _read_calls(self, account: Account, first_day: date, last_day: date) -> Found:

@@ -64,6 +64,11 @@ class Service:
             return False
         return True
 
+    @property
+    def pid(self) -> int:
+        """The pid of the process, and the id of the session of all that it starts."""
+        return self._child.pid
+
     def check(self) -> None:
         """Raises ServiceError when the process has ended."""
         if self._child.poll() is not None:

@@ -53,7 +53,8 @@ def up(config: Config, host: str, port: int, console: Console, allowed_hosts: Se
                 soft_wrap=True,
             )
         ui = [sys.executable, "-m", "comagic_pipeline.commands.web_server", *workspace, "-h", host, "-p", str(port)]
-        inherited = _keep_alive(config, stack)
+        servers = _keep_alive(config, stack)
+        inherited = [server.lock_fd for server in servers]
         services = [
             stack.enter_context(Service(name, command, _log(config, name), inherited))
             for name, command in (
@@ -66,6 +67,9 @@ def up(config: Config, host: str, port: int, console: Console, allowed_hosts: Se
         while True:
             for service in services:
                 service.check()
+            for server in servers:
+                # The daemon cannot: its sensors do not run without its storage.
+                server.start_again()
             time.sleep(0.5)
 
 
@@ -73,11 +77,11 @@ def _log(config: Config, name: str) -> Path:
     return config.state_folder / f"{name}.log"
 
 
-def _keep_alive(config: Config, stack: ExitStack) -> list[int]:
-    """What the services inherit so that the embedded server lives as long as they do, even if we are killed."""
+def _keep_alive(config: Config, stack: ExitStack) -> list[EmbeddedServer]:
+    """The embedded server, if it is used, with a lock that the services inherit: it lives as long as they do."""
     folder = embedded_folder(config)
     if not status(folder).running:
         return []
     server = stack.enter_context(EmbeddedServer(folder))
     os.set_inheritable(server.lock_fd, True)
-    return [server.lock_fd]
+    return [server]

@@ -5,7 +5,7 @@ when the latest answer would have removed too many of its rows. The next load of
 clears both marks (`load.DayLoad.complete`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -53,6 +53,12 @@ def clear_marks(
     """Clear the marks of the days from first to last."""
     mine = _is(account, table_name) & _log.day.between(first_day, last_day)
     connection.execute(update(loaded_days).where(mine).values(api_rows=None, refused_rows=None, refused_at=None))
+
+
+def mark_proven(connection: Connection, account: Account, table_name: str, days: Collection[date]) -> None:
+    """Take the mark of unproven days from these days."""
+    mine = _is(account, table_name) & _log.day.in_(list(days))
+    connection.execute(update(loaded_days).where(mine).values(api_rows=None))
 
 
 def doubtful_days(

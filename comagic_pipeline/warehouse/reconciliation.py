@@ -69,11 +69,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class ComparedDay:
-    """A loaded day that can be compared: what the API counted of it when it was loaded, where that is known."""
+    """A loaded day that can be compared: what the API counted of it when it was loaded, where that is known.
+
+    It `is_unproven` when the rows did not add up to that.
+    """
 
     day: date
     customer_user_id: int
     answered: int | None
+    is_unproven: bool
 
 
 def compared_days(
@@ -82,7 +86,12 @@ def compared_days(
     """The loaded days of a period, both ends included, of all customers, oldest first."""
     columns = loaded_days.c
     query = (
-        select(columns.day, columns.customer_user_id, columns.answered)
+        select(
+            columns.day,
+            columns.customer_user_id,
+            func.coalesce(columns.api_rows, columns.answered),
+            columns.api_rows.is_not(None),
+        )
         .where(columns.account_id == account_id, columns.table_name == table)
         .where(columns.day.between(first_day, last_day))
         .order_by(columns.day, columns.customer_user_id)

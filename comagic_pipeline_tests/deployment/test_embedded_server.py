@@ -24,6 +24,8 @@ import sqlalchemy
 
 import comagic_pipeline
 from comagic_pipeline.warehouse.embedded import EmbeddedServer, EmbeddedServerError, placement, status, stop
+from comagic_pipeline.warehouse.embedded import watcher as embedded_watcher
+from comagic_pipeline.warehouse.embedded.cluster import Cluster
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts the server as another user")
 
@@ -452,6 +454,157 @@ def test_stop_on_command(folder: Path) -> None:
             query(server, "SELECT 1")
         server.start()
         assert query(server, "SELECT 1") == [(1,)]
+
+
+def children(pid: int, title: str = "") -> set[int]:
+    """The living children of a server, those with this in their title; none if it has ended."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                if title in Path(f"/proc/{child}/cmdline").read_text() and alive(int(child)):
+                    found.add(int(child))
+    return found
+
+
+def log_of(folder: Path) -> str:
+    """All that server and watcher have written."""
+    logs = [folder / "cluster/start.log", *(folder / "cluster/data/log").iterdir()]
+    return "".join(log.read_text() for log in logs)
+
+
+def recovering(folder: Path, server: EmbeddedServer) -> int:
+    """Kill a backend; the process that recovers from that, stopped in the middle: it takes a few hundredths."""
+    pid = postmaster(folder)
+    while True:
+        with contextlib.suppress(psycopg.OperationalError):
+            connection = psycopg.connect(server.url("postgres").replace("+psycopg", ""))
+            os.kill(connection.info.backend_pid, signal.SIGKILL)
+            connection.close()
+        deadline = time.monotonic() + 1
+        while time.monotonic() < deadline:
+            for startup in children(pid, "startup"):
+                os.kill(startup, signal.SIGSTOP)
+                if alive(startup):
+                    return startup
+
+
+def test_a_server_that_recovers_is_stopped_at_once(own_folder: Path) -> None:
+    """A backend was killed and the last user left meanwhile: a fast shutdown then never ended, nor did `stop`."""
+    with EmbeddedServer(own_folder) as server:
+        query(server, "CREATE TABLE call AS SELECT generate_series(1, 1000) AS id")
+        startup = recovering(own_folder, server)
+    eventually(lambda: "immediate shutdown" in log_of(own_folder))
+    os.kill(startup, signal.SIGCONT)
+    eventually(lambda: stopped(own_folder))
+    with EmbeddedServer(own_folder) as server:
+        assert query(server, "SELECT count(*) FROM call") == [(1000,)]
+        # And the same on command.
+        startup = recovering(own_folder, server)
+        threading.Timer(0.5, os.kill, [startup, signal.SIGCONT]).start()
+        assert stop(own_folder)
+
+
+def test_a_server_that_does_not_stop_gets_sigquit(own_folder: Path) -> None:
+    """SIGINT waits for a process that does not end: after its seconds comes SIGQUIT, and the log tells whom."""
+    with EmbeddedServer(own_folder, stop_seconds=(0.3, 60)) as server:
+        query(server, "CREATE TABLE call AS SELECT 1 AS id")
+        pid = postmaster(own_folder)
+        (checkpointer,) = children(pid, "checkpointer")
+        os.kill(checkpointer, signal.SIGSTOP)
+    eventually(lambda: f"(pid {pid}) has not stopped, it gets SIGQUIT" in log_of(own_folder))
+    os.kill(checkpointer, signal.SIGCONT)
+    eventually(lambda: stopped(own_folder))
+    assert "SIGKILL" not in log_of(own_folder)
+    with EmbeddedServer(own_folder) as server:
+        assert query(server, "SELECT id FROM call") == [(1,)]
+
+
+def test_a_server_that_obeys_nothing_is_killed(own_folder: Path) -> None:
+    """A stopped postmaster takes no signal but SIGKILL; all processes that it leaves are ended with it."""
+    with EmbeddedServer(own_folder) as server:
+        query(server, "CREATE TABLE call AS SELECT 1 AS id")
+        pid = postmaster(own_folder)
+        (writer,) = children(pid, "background writer")
+        for each in (writer, pid):
+            os.kill(each, signal.SIGSTOP)
+        assert stop(own_folder, seconds=(0.2, 0.2))
+        assert "it gets SIGKILL" in log_of(own_folder)
+        assert not alive(writer)
+        server.start_again()
+        assert query(server, "SELECT id FROM call") == [(1,)]
+
+
+@pytest.mark.parametrize("watched", [True, False], ids=["watched", "unwatched"])
+def test_what_a_killed_server_leaves_does_not_stop_the_next_one(own_folder: Path, watched: bool) -> None:
+    """A busy process outlives the server and holds its lock: the next start waited for it 300 s and failed."""
+    with EmbeddedServer(own_folder, stop_seconds=(0.3, 0.3), unheard_seconds=0.5) as server:
+        query(server, "CREATE TABLE call AS SELECT 1 AS id")
+        pid = postmaster(own_folder)
+        (busy,) = children(pid, "background writer")
+        os.kill(busy, signal.SIGSTOP)
+        if not watched:
+            (watcher,) = watchers(own_folder)
+            os.kill(watcher, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not alive(pid))
+        server.start()
+        assert query(server, "SELECT id FROM call") == [(1,)]
+        assert not alive(busy)
+    eventually(lambda: stopped(own_folder))
+
+
+def test_a_server_that_somebody_shuts_down_for_ever_is_started_again(own_folder: Path) -> None:
+    """A smart shutdown waits for its clients for ever, and so did the next command: now it ends the server."""
+    with EmbeddedServer(own_folder) as server:
+        pid = postmaster(own_folder)
+        with psycopg.connect(server.url("postgres").replace("+psycopg", "")):
+            os.kill(pid, signal.SIGTERM)
+            eventually(lambda: "shutting down" in (embedded_watcher.answer(Cluster(own_folder).socket_file) or ""))
+            server.start()
+            assert postmaster(own_folder) != pid
+        assert query(server, "SELECT 1") == [(1,)]
+    eventually(lambda: stopped(own_folder))
+
+
+def test_only_processes_with_the_lock_are_signalled(own_folder: Path) -> None:
+    """Neither who has the lock file open nor a process with a pid of the server's past is taken for the server."""
+    with EmbeddedServer(own_folder):
+        pid = postmaster(own_folder)
+        lock = os.open(own_folder / "server.lock", os.O_RDWR)
+        arguments: dict[str, Any] = {"pass_fds": [lock], "user": (own_folder / "cluster/data").stat().st_uid}
+        with subprocess.Popen(["/bin/sleep", "60"], **arguments) as other:
+            assert embedded_watcher.holders(lock) == {pid} | children(pid)
+            embedded_watcher._send(other.pid, signal.SIGKILL, lambda: embedded_watcher.holders(lock))
+            embedded_watcher._send(2**22 - 7, signal.SIGKILL, lambda: {2**22 - 7})
+            assert stop(own_folder, seconds=(0, 0))
+            assert embedded_watcher.holders(lock) == set()
+            assert other.poll() is None
+            other.kill()
+        os.close(lock)
+
+
+def test_waiting_for_a_server_does_not_fill_its_log(own_folder: Path) -> None:
+    """A server that recovers writes a line for each refusal: who waits asks less and less often, and names its pid."""
+    with EmbeddedServer(own_folder) as server:
+        startup = recovering(own_folder, server)
+        before = log_of(own_folder).count("FATAL")
+        with pytest.raises(EmbeddedServerError, match=rf"\(pid {postmaster(own_folder)}\) did not answer within 2 s"):
+            EmbeddedServer(own_folder, start_timeout=2).start()
+        assert log_of(own_folder).count("FATAL") - before < 40
+        os.kill(startup, signal.SIGCONT)
+        server.start()
+        assert query(server, "SELECT 1") == [(1,)]
+
+
+def test_who_holds_a_lock_for_too_long_is_named(folder: Path) -> None:
+    """A process that starts or stops the server for ever is named with its pid to those who wait for it."""
+    with EmbeddedServer(folder):
+        code = "import fcntl, sys; lock = open(sys.argv[1], 'r+'); fcntl.flock(lock, 2); print(flush=True); input()"
+        with script(code, folder / "start.lock") as holder:
+            ready(holder)
+            with pytest.raises(EmbeddedServerError, match=rf"another process \(pid {holder.pid}\) has been"):
+                EmbeddedServer(folder, start_timeout=0.1).start()
 
 
 def test_coming_and_going_never_gives_a_stopping_server(folder: Path) -> None:

@@ -16,13 +16,14 @@ from sqlalchemy import func, select
 from comagic_pipeline.config import CONFIG_VARIABLE, Config, load_config
 from comagic_pipeline.instance import STORAGE_VARIABLE, open_instance
 from comagic_pipeline.recovery import close_silent_runs, recover
-from comagic_pipeline.resources import open_warehouse
+from comagic_pipeline.resources import embedded_folder, open_warehouse
 from comagic_pipeline.sandbox.faults import Fault
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Quirks, Settings
 from comagic_pipeline.sandbox.world import World
 from comagic_pipeline.warehouse import ops
+from comagic_pipeline.warehouse.embedded import status
 from comagic_pipeline_tests.deployment.command_line import eventually
 from comagic_pipeline_tests.deployment.services import Services, living_processes
 
@@ -101,13 +102,22 @@ def test_after_a_crash_the_days_are_shown_and_the_run_is_over(config: Config) ->
 
 
 def test_kill_leaves_no_service_behind(config: Config) -> None:
-    """kill -9 of `up`: web server and daemon follow it, the embedded server follows them, and it starts again."""
+    """kill -9 of `up`: web server and daemon follow it, the embedded server follows them, and it starts again.
+
+    kill -9 of the embedded server: `up` starts it again; its services could not.
+    """
     services = Services(config.path.parent)
     services.stop(signal.SIGKILL)
     eventually(lambda: not living_processes(config.path.parent))
     with Services(config.path.parent) as again:
         assert again.page("/").status_code == 200
         strangers_are_refused(again.port)
+        folder = embedded_folder(config)
+        killed = status(folder).pid
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        again.wait(lambda: status(folder).pid not in (None, killed))
+        assert again.green("main", "calls_report") == set()
 
 
 def strangers_are_refused(port: int) -> None:

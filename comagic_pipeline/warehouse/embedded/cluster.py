@@ -94,12 +94,11 @@ class Cluster:
         return "\n".join([f"{newest}:", *newest.read_text(errors="replace").splitlines()[-lines:]])
 
 
-def prepare(cluster: Cluster, start_lock: int) -> tuple[list[str], placement.Account | None]:
-    """Make the cluster ready to start: the command that starts it, and the user who is to run it (None: ourselves).
+def prepare(cluster: Cluster, account: placement.Account | None, start_lock: int) -> list[str]:
+    """Make the cluster ready for `account` (None: ourselves) to start it, and return the command that does.
 
     Raises EmbeddedServerError when that is not possible.
     """
-    account = placement.account_for(cluster.data)
     placement.cluster_folder(cluster.folder, account)
     installation = placement.installation_for(account)
     if not cluster.data.exists():
@@ -112,7 +111,7 @@ def prepare(cluster: Cluster, start_lock: int) -> tuple[list[str], placement.Acc
     _forget_dead_server(cluster)
     settings = SETTINGS | {"unix_socket_directories": str(cluster.socket_folder)}
     options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
-    return [str(installation / "bin" / "postgres"), "-D", str(cluster.data), *options], account
+    return [str(installation / "bin" / "postgres"), "-D", str(cluster.data), *options]
 
 
 def _initialise(cluster: Cluster, installation: Path, account: placement.Account | None, start_lock: int) -> None:

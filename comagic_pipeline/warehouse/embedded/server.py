@@ -6,25 +6,30 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import IO, Any, Literal, Self
 from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
 
-from comagic_pipeline.warehouse.embedded import watcher
+from comagic_pipeline.warehouse.embedded import placement, watcher
 from comagic_pipeline.warehouse.embedded.cluster import PORT, Cluster, prepare
 from comagic_pipeline.warehouse.embedded.errors import EmbeddedServerError
 
 START_TIMEOUT = 300.0
 """Seconds. Recovery after a crash reads up to 4 GB of WAL, which takes minutes on a slow disk."""
 
-STOP_TIMEOUT = 300.0
-"""Seconds. The last checkpoint writes all changed pages of 256 MB of buffers."""
+LOCK_TIMEOUT = 300.0
+"""Seconds. Longer than another process may take to start or to end the server."""
+
+_UNHEARD_SECONDS = 10.0
+"""A server opens its socket within a fraction of a second. Later, nobody listening means that it was killed, and that a
+process which it left has not noticed."""
+_LONGEST_PAUSE = 5.0
 
 
 @dataclass(frozen=True)
@@ -45,10 +50,18 @@ class EmbeddedServer:
     A folder on a network file system will not do: `flock` must work between the processes.
     """
 
-    def __init__(self, folder: Path, start_timeout: float = START_TIMEOUT) -> None:
-        """Nothing happens before `start`. `start_timeout` in seconds."""
+    def __init__(
+        self,
+        folder: Path,
+        start_timeout: float = START_TIMEOUT,
+        stop_seconds: Sequence[float] = watcher.STOP_SECONDS,
+        unheard_seconds: float = _UNHEARD_SECONDS,
+    ) -> None:
+        """Nothing happens before `start`. Times in seconds; `stop_seconds` as in `watcher.STOP_SECONDS`."""
         self.folder = folder.resolve()
         self._start_timeout = start_timeout
+        self._stop_seconds = stop_seconds
+        self._unheard_seconds = unheard_seconds
         self._cluster = Cluster(self.folder)
         self._users_lock: int | None = None
 
@@ -75,6 +88,11 @@ class EmbeddedServer:
         except BaseException:
             self.close()
             raise
+
+    def start_again(self) -> None:
+        """Start the server if it was killed or stopped; costs nothing while it runs. Raises what `start` raises."""
+        if not watcher.is_locked(self.folder / "server.lock"):
+            self.start()
 
     def close(self) -> None:
         """Stop being a user. Copies of `lock_fd` in child processes go on being one."""
@@ -120,64 +138,105 @@ class EmbeddedServer:
     def _launch(self, deadline: float) -> bool:
         """Start what is missing, server or watcher. Whether the server had to be started."""
         with _starting(self.folder, deadline) as start_lock:
+            if self._is_to_be_ended():
+                _end(self._cluster, start_lock, self._stop_seconds)
             running = watcher.is_locked(self.folder / "server.lock")
-            if running and watcher.is_locked(self.folder / "watchers.lock"):
+            if running and watcher.is_locked(self.folder / "watchers.lock", fcntl.LOCK_EX):
                 return False
-            command, account = ([], None) if running else prepare(self._cluster, start_lock)
+            account = placement.account_for(self._cluster.data)
+            command = [] if running else prepare(self._cluster, account, start_lock)
             with open(self._cluster.start_log, "ab" if running else "wb") as log:
-                subprocess.run(  # noqa: S603
-                    [
-                        *(sys.executable, "-I", "-S", watcher.__file__),
-                        *(self.folder, self._cluster.data, self._cluster.socket_file, str(start_lock)),
-                        *(f"{account.uid}:{account.gid}" if account else "", *command),
-                    ],
-                    cwd="/",
-                    # Some Python builds find their library by this variable; the rest may hold secrets.
-                    env={name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
-                    pass_fds=[start_lock],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                    check=False,  # then the server is not there, and the log says why
-                )
+                # If it fails, the server is not there, and the log says why.
+                _run_watcher("watch", self._cluster, account, start_lock, self._stop_seconds, command, log)
             return not running
+
+    def _is_to_be_ended(self) -> bool:
+        """Whether there is a server that will never serve us: it is shutting down, or nothing but a rest of one.
+
+        Under the start lock, and as a user: whoever is shutting it down would hold one of the two locks alone.
+        """
+        end = time.monotonic() + self._unheard_seconds
+        while watcher.is_locked(self.folder / "server.lock"):
+            reason = watcher.answer(self._cluster.socket_file)
+            if reason is not None:
+                return "shutting down" in reason
+            if time.monotonic() > end:
+                return True
+            time.sleep(0.02)
+        return False
 
     def _answers(self, deadline: float) -> bool:
         """Wait until the server takes connections; False when it is gone. Recovery may take as long as it lives."""
-        while True:
-            try:
-                _connect(self._cluster, timeout=2).close()
-            except psycopg.OperationalError as error:
-                if not watcher.is_locked(self.folder / "server.lock"):
-                    return False
-                if time.monotonic() > deadline:
-                    raise EmbeddedServerError(
-                        f"PostgreSQL in {self._cluster.path} did not answer within {self._start_timeout:g} s"
-                        f" ({error}):\n{self._cluster.log_tail()}"
-                    ) from None
-                time.sleep(0.02)
-            else:
-                return True
+        began = time.monotonic()
+        while (reason := watcher.answer(self._cluster.socket_file)) != "":
+            if not watcher.is_locked(self.folder / "server.lock"):
+                return False
+            if time.monotonic() > deadline:
+                pid = watcher.postmaster_pid(self._cluster.data, self._cluster.socket_file) or "unknown"
+                raise EmbeddedServerError(
+                    f"PostgreSQL in {self._cluster.path} (pid {pid}) did not answer within {self._start_timeout:g} s"
+                    f" ({reason or 'nobody listens'}): wait until it has recovered, or run `comagic-pipeline stop`,"
+                    f" and try again\n{self._cluster.log_tail()}"
+                )
+            # The server writes every refusal to its log: the longer it takes, the less often it is asked.
+            time.sleep(min(_LONGEST_PAUSE, max(0.02, (time.monotonic() - began) / 10)))
+        return True
 
 
-def stop(folder: Path, timeout: float = STOP_TIMEOUT) -> bool:
+def stop(folder: Path, seconds: Sequence[float] = watcher.STOP_SECONDS) -> bool:
     """Stop the server of `folder`, whoever uses it: they get errors until somebody starts it again.
 
-    Whether it was running. Raises EmbeddedServerError when it is not ours to stop, or runs on after `timeout` seconds.
+    Whether it was running. `seconds` as in `watcher.STOP_SECONDS`; what has not ended then is killed. Raises
+    EmbeddedServerError when the server is not ours to stop, or cannot even be killed.
     """
     folder = folder.resolve()
-    cluster = Cluster(folder)
-    deadline = time.monotonic() + timeout
     with _clear_errors(folder):
         if not watcher.is_locked(folder / "server.lock"):
             return False
-        with _starting(folder, deadline), open(folder / "server.lock") as server_lock:
-            if not watcher.shut_down(server_lock.fileno(), cluster.data, cluster.socket_file, deadline):
-                raise EmbeddedServerError(
-                    f"PostgreSQL in {cluster.path} still runs after {timeout:g} s:\n{cluster.log_tail()}"
-                )
+        with _starting(folder, time.monotonic() + LOCK_TIMEOUT) as start_lock:
+            _end(Cluster(folder), start_lock, seconds)
     return True
+
+
+def _end(cluster: Cluster, start_lock: int, seconds: Sequence[float]) -> None:
+    """Stop the server, in a process that has the rights of its user only. Raises EmbeddedServerError if it runs on."""
+    account = placement.account_for(cluster.data)
+    with open(cluster.start_log, "ab") as log:
+        result = _run_watcher("stop", cluster, account, start_lock, seconds, [], log)
+    if result.returncode:
+        pids = result.stdout.decode().strip() or "unknown"
+        raise EmbeddedServerError(
+            f"PostgreSQL in {cluster.path} (pid {pids}) does not end, although it was killed: it waits for a disk, or"
+            f" runs in another container; end it there and try again\n{cluster.log_tail()}"
+        )
+
+
+def _run_watcher(
+    mode: Literal["watch", "stop"],
+    cluster: Cluster,
+    account: placement.Account | None,
+    start_lock: int,
+    seconds: Sequence[float],
+    command: Sequence[str],
+    log: IO[bytes],
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the program `watcher` to its end, or until it goes on in the background."""
+    return subprocess.run(  # noqa: S603
+        [
+            *(sys.executable, "-I", "-S", watcher.__file__, mode),
+            *(cluster.folder, cluster.data, cluster.socket_file, str(start_lock)),
+            *(f"{account.uid}:{account.gid}" if account else "", ",".join(map(str, seconds)), *command),
+        ],
+        cwd="/",
+        # Some Python builds find their library by this variable; the rest may hold secrets.
+        env={name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
+        pass_fds=[start_lock],
+        stdin=subprocess.DEVNULL,
+        stdout=log if mode == "watch" else subprocess.PIPE,
+        stderr=log,
+        start_new_session=True,
+        check=False,
+    )
 
 
 def status(folder: Path) -> Status:
@@ -218,9 +277,10 @@ def _acquire(lock: int, operation: int, deadline: float, folder: Path) -> None:
             return fcntl.flock(lock, operation | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
+                pids = watcher.listed(watcher.holders(lock))
                 raise EmbeddedServerError(
-                    f"another process has been starting or stopping the server in {folder} for too long: see the log"
-                    " there, end that process, try again"
+                    f"another process (pid {pids}) has been starting or stopping the server in {folder} for too long:"
+                    " see the log there, end that process, try again"
                 ) from None
             time.sleep(0.01)
 
