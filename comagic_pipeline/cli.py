@@ -248,7 +248,9 @@ def waiting(is_given_up: bool, as_json: bool) -> None:
 @cli.command()
 @click.option("--source", "source_name", help="Only of this source.")
 @click.option(
-    "--status", type=click.Choice(["done", "failed", "refused", "skipped", "warning"]), help="Only lines of this kind."
+    "--status",
+    type=click.Choice(["done", "failed", "different", "refused", "skipped", "warning"]),
+    help="Only lines of this kind.",
 )
 @click.option("--day", type=_DAY, help="Only of this day, YYYY-MM-DD, by the clock of the source.")
 @click.option("--table", help="Only of this table, star or report.")

@@ -26,7 +26,12 @@ _SETTINGS = "dagster.yaml"
 LEAST_TIMEOUT = 600
 """Seconds that Dagster's processes wait for the code server: a launch of 91 days of 65 assets took 149 on a busy
 machine, and Dagster's own limit is 60."""
-TIMEOUTS = tuple(f"DAGSTER_{name}GRPC_TIMEOUT_SECONDS" for name in ("", "REPOSITORY_", "SCHEDULE_", "SENSOR_"))
+TIMEOUTS = (
+    "DAGSTER_GRPC_TIMEOUT_SECONDS",
+    "DAGSTER_REPOSITORY_GRPC_TIMEOUT_SECONDS",
+    "DAGSTER_SCHEDULE_GRPC_TIMEOUT_SECONDS",
+    "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS",
+)
 
 
 def instance_home() -> str:

@@ -54,6 +54,9 @@ ENVIRONMENT: Mapping[str, tuple[str, str]] = {
         TIMEOUTS, ("Seconds that Dagster waits for its code server; at least the default", f"`{LEAST_TIMEOUT}`")
     ),
     "DAGSTER_EVENT_BATCH_SIZE": ("How many events Dagster writes at once; set by the commands", "`100`"),
+    "NO_PROXY": ("Hosts that are asked without a proxy; this machine always is", ""),
+    "SSL_CERT_DIR": ("Folder of the certificates that are trusted", "those of the package certifi"),
+    "SSL_CERT_FILE": ("File of the certificates that are trusted", "those of the package certifi"),
     "LD_LIBRARY_PATH": ("For Python builds that find their library by it: the embedded server is started with it", ""),
 }
 """What the environment may say: meaning and default by variable."""

@@ -16,6 +16,7 @@ _RUSSIAN: Mapping[str, str] = {
     "done": "готово",
     "skipped": "пропущено",
     "refused": "не принято",
+    "different": "расхождения",
     "failed": "ошибка",
     "warning": "предупреждение",
     "person": "человек",
@@ -147,6 +148,11 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"the API counts (\d+) rows and hands out (\d+)", r"API считает строк: \1, а отдаёт \2"),
         (r"rows change with every page", "строки меняются с каждой страницей"),
         (r"read without order from ([\d-]+), at more points", r"прочитано без порядка с \1, за большее число баллов"),
+        (r"(\d+) days differ from what CoMagic says:", r"дней с расхождениями: \1:"),
+        (r"Nothing at first: the days are loaded again by themselves while `up` runs\.",
+         "Пока ничего: пока работает `up`, дни загрузятся снова сами."),
+        (r"Load the days again, or let `comagic-pipeline reconcile --heal` do it\.",
+         "Загрузите дни снова или выполните `comagic-pipeline reconcile --heal`."),
         (r"; then load the days again\.", "; затем загрузите дни снова."),
     )
 )  # fmt: skip

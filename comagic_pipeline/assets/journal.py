@@ -66,13 +66,22 @@ class Entry:
     """What a person does about that."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """What a failure shows of what was done before it."""
+    differences: str | None = None
+    """What a comparison found, when it found something."""
     refused: list[Refusal] = field(default_factory=list)
     """Days, or the dictionary, that kept their rows because the answer would have removed too many."""
 
     @property
     def event(self) -> str:
         """How the load ended, when it did not fail."""
+        if self.differences:
+            return "different"
         return "skipped" if self.skipped else "refused" if self.refused else "done"
+
+    @property
+    def message(self) -> str | None:
+        """What the journal says of a load that did not fail, where there is something to say."""
+        return self.skipped or self.differences or (told_refused(self.refused) if self.refused else None)
 
 
 def told_refused(refused: Sequence[Refusal]) -> str:
@@ -164,7 +173,7 @@ def journaled(
     if entry.event == "refused":
         entry.next_step = _ACCEPT_LOSS
         context.log.warning(f"{told_refused(entry.refused)}. {_ACCEPT_LOSS}")
-    record(entry.event, told_refused(entry.refused) if entry.event == "refused" else entry.skipped)
+    record(entry.event, entry.message)
 
 
 def _days(period: tuple[date, date] | None) -> str:

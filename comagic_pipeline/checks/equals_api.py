@@ -41,6 +41,8 @@ NAME = "equals_api"
 MODE = "comagic/reconcile_mode"
 """Run tag: how to compare; without it as the configuration says."""
 _SHOWN = 20
+_NAMED = 10
+"""Days that the journal names."""
 """How many differences of a day the UI shows; all of them are in the books."""
 _DESCRIPTION = (
     "What is loaded is what CoMagic says: calls, waiting and talking by campaign, call source and tag, in raw and in "
@@ -96,6 +98,7 @@ def equals_api(source: Source, method: Method) -> AssetChecksDefinition:
             api.client(source.name, reserve_of(run, source), opened, run) as client,
         ):
             customers = Customers(source, method, client, opened, entry)
+            different: Found = {}
             reconciler = Reconciler(client, opened, source, method, customers.accounts, params_of, customers.site_ids)
             try:
                 for found in reconciler.compare(first_day, last_day, mode, today(source, now).toordinal()):
@@ -105,13 +108,31 @@ def equals_api(source: Source, method: Method) -> AssetChecksDefinition:
                         )
                     entry.rows += sum(map(len, found.values()))
                     context.log.info(f"{method.table}: {len(found)} days compared with the API")
+                    different |= {day: differences for day, differences in found.items() if differences}
                     yield from _evaluations(context.instance, key, found)
+                if different:
+                    entry.differences = told(different)
+                    entry.next_step = _healed(source)
             finally:
                 entry.points += reconciler.points
                 entry.warnings += reconciler.warnings
         yield Output(None, output)
 
     return check
+
+
+def told(different: Found) -> str:
+    """Return which days differ, and by what, in one line for the journal."""
+    named = [f"{day} ({_what(differences)})" for day, differences in sorted(different.items())[:_NAMED]]
+    if len(different) > _NAMED:
+        named.append(f"and {len(different) - _NAMED} more days in comagic_ops.reconciliation")
+    return f"{len(different)} days differ from what CoMagic says: {'; '.join(named)}"
+
+
+def _healed(source: Source) -> str:
+    if source.reconciliation.heal_days:
+        return "Nothing at first: the days are loaded again by themselves while `up` runs."
+    return "Load the days again, or let `comagic-pipeline reconcile --heal` do it."
 
 
 def _period(source: Source, config: ReconcileConfig, run: DagsterRun, now: datetime) -> tuple[date, date]:
@@ -145,13 +166,16 @@ def _evaluations(instance: DagsterInstance, key: AssetKey, found: Found) -> Iter
 def _description(day: date, differences: Sequence[Difference]) -> str:
     if not differences:
         return f"{day} is what CoMagic says."
+    return f"{day} is not what CoMagic says: {_what(differences)}. It is loaded again by itself, or load it yourself."
+
+
+def _what(differences: Sequence[Difference]) -> str:
     totals = [each for each in differences if each.grain == "day"]
     said = ", ".join(map(_said, totals))
     if missing := sum(each.grain == "row" and each.in_warehouse is None for each in differences):
         rejected = f"{missing} rows could not be stored or are missing (comagic_ops.rejected_rows)"
         said = f"{said}; {rejected}" if said else rejected
-    what = said or f"{len(differences)} differences within it"
-    return f"{day} is not what CoMagic says: {what}. It is loaded again by itself, or load it yourself."
+    return said or f"{len(differences)} differences within it"
 
 
 def _said(total: Difference) -> str:

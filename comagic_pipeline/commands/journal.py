@@ -15,7 +15,16 @@ from comagic_pipeline.printable import printable
 from comagic_pipeline.texts import Language, text_in
 from comagic_pipeline.warehouse.ops import journal
 
-_STYLES = {"done": "green", "skipped": "yellow", "warning": "yellow", "refused": "bold red", "failed": "bold red"}
+_OF_STATUS = {"failed": ("failed", "refused", "different")}
+"""The events that a status stands for, besides itself: what a person should look at."""
+_STYLES = {
+    "done": "green",
+    "skipped": "yellow",
+    "warning": "yellow",
+    "different": "bold red",
+    "refused": "bold red",
+    "failed": "bold red",
+}
 _COUNTS = ("rows", "added", "updated", "deleted", "points", "seconds")
 
 
@@ -60,7 +69,7 @@ def latest(config: Config, wanted: Wanted) -> list[Line]:
         for source in sources:
             query = select(journal).where(journal.c.account_id == source.account_id)
             if wanted.event:
-                query = query.where(journal.c.event == wanted.event)
+                query = query.where(journal.c.event.in_(_OF_STATUS.get(wanted.event, (wanted.event,))))
             if wanted.table:
                 query = query.where(journal.c.table_name == wanted.table)
             if wanted.day:

@@ -69,7 +69,7 @@ def refused_loads(connection: Connection, account_id: int, since: datetime) -> l
 
 
 def _last_ends(connection: Connection, account_id: int, since: datetime, event: str) -> list[Line]:
-    ends = journal.c.event.in_(("done", "refused", "skipped", "failed"))
+    ends = journal.c.event.in_(("done", "different", "refused", "skipped", "failed"))
     mine = (journal.c.account_id == account_id) & (journal.c.happened_at > since) & ends
     last = select(func.max(journal.c.id)).where(mine).group_by(journal.c.table_name)
     query = select(journal).where(journal.c.id.in_(last), journal.c.event == event).order_by(journal.c.id)

@@ -123,7 +123,7 @@ journal = Table(
     Column("happened_at", DateTime(timezone=True), nullable=False, server_default=func.now(), comment="When"),
     Column("account_id", Integer, nullable=False, comment="Source, general_accounts.account_id"),
     _text("run_id", "Dagster run"),
-    _text("event", "done, refused, skipped, warning or failed"),
+    _text("event", "done, different, refused, skipped, warning or failed"),
     _text("table_name", "Table, the star, or asset of a custom report"),
     Column("first_day", Date, comment="First day of the period"),
     Column("last_day", Date, comment="Last day of the period"),

@@ -27,6 +27,7 @@ from rich.console import Console
 from comagic_pipeline.asked import RANGE_END, RANGE_START
 from comagic_pipeline.checks import equals_api
 from comagic_pipeline.commands import reconcile as command
+from comagic_pipeline.commands.journal import Wanted, latest
 from comagic_pipeline.config import Config, ConfigError
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.healing import HEALS, Healing, next_healing
@@ -34,6 +35,7 @@ from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Settings
 from comagic_pipeline.sandbox.world import World
+from comagic_pipeline.texts import text_in
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline_tests.integration.raw_reference import Row, api_rows, differences, query, raw_rows
 from comagic_pipeline_tests.integration.runs import failures, run_load
@@ -506,6 +508,14 @@ def test_the_command_compares_heals_and_compares_again(open_account: OpenAccount
     assert found.different == {"calls_report": account.different()}
     assert call["event_date"] in map(str, account.different())
     assert len(account.different()) == 2
+    # The line read "done", with no message, and did not come with those that a person should look at.
+    wanted = Wanted(10, event="failed")
+    (line,) = latest(account.config, wanted)
+    assert (line.event, line.table_name) == ("different", "equals_api calls_report")
+    assert line.message is not None
+    assert line.message.startswith("2 days differ from what CoMagic says: ")
+    assert all(f"{day} (" in line.message for day in account.different())
+    assert (text_in("ru", line.message) or "").startswith("дней с расхождениями: 2: ")
     healed = command.reconcile(account.config, source, period, (), "full", console, heals=True)
     assert (healed.exit_code, healed.different) == (0, {})
     assert healed.healed == found.different

@@ -90,7 +90,7 @@ def test_days_that_lack_new_columns_are_built_again(
 ) -> None:
     """Tags of a warehouse of ebf6685 have no details: its days wait to be built from raw, which costs no points."""
     restore(DUMPS["ebf6685"], database_url)
-    config = project()
+    config = project(base_url="sandbox", token="t")
     monkeypatch.setenv("WAREHOUSE_URL", database_url)
     with open_warehouse(config) as warehouse:
         waiting = query(warehouse, "select table_name, day from comagic_ops.waiting_days order by day")

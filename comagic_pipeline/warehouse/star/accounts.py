@@ -26,7 +26,7 @@ def set_status(connection: Connection, account_id: int) -> None:
     is_mended = exists().where(
         later.account_id == failed.account_id,
         later.table_name == failed.table_name,
-        later.event.in_(("done", "refused", "skipped")),
+        later.event.in_(("done", "different", "refused", "skipped")),
         later.id > failed.id,
     )
     is_failed = exists().where(

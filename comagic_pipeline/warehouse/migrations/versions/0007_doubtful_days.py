@@ -30,7 +30,7 @@ def upgrade() -> None:
         "Rows of the latest answer that was refused because it would remove too many; empty: none since the load",
     )
     add_column("loaded_days", "refused_at", "timestamptz", "When that answer was refused")
-    describe_column("journal", "event", "done, refused, skipped, warning or failed")
+    describe_column("journal", "event", "done, different, refused, skipped, warning or failed")
     op.create_table(
         "removed_rows",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
