@@ -30,7 +30,7 @@ class UnorderedError(Exception):
 
 
 class SinglePageError(UnorderedError):
-    """The first page proves nothing of its rows' ranks: it is not full, or the API does not count the rows."""
+    """The first page proves nothing of its rows' ranks: none follows it, or the API does not count the rows."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__("there are no pages to compare")
@@ -73,6 +73,7 @@ def ordered_runs(requests: RowRequests, bound: Bound, window: Window, max_offset
     time_of, tries, failures, miscounts = requests.time, TRIES, 0, 0
     place = proven = _Place(window.start, 0, window.start)
     waiting = Proven([], window.start)
+    short: Answer | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="fetch") as fetcher:
 
         def fetch() -> Future[Answer]:
@@ -91,14 +92,21 @@ def ordered_runs(requests: RowRequests, bound: Bound, window: Window, max_offset
                 yield Proven.of(requests, answer.rows, window.end, answer.rejected)
                 return
             is_first = place.base == window.start and not place.rank
-            if is_first and (answer.total is None or not _is_one_of_several(requests, answer)):
-                raise SinglePageError(answer)
+            if is_first:
+                if not _may_go_on(answer):
+                    raise SinglePageError(answer)
+                # Either the API counts more than it has, or its pages are short: the next one tells.
+                short = answer if answer.lines < requests.page_rows else None
             rows, total = _in_order(requests, answer)
             read = place.offset + len(rows)
             overlap = sum(time_of(row) < place.edge for row in rows[:2])
             follows = overlap == place.overlap
             fits = follows and total >= max(read, place.following)
             rows = rows[place.overlap :]
+            if short and place.rank:
+                if follows and not rows:
+                    raise SinglePageError(short)
+                short = None
             bound.read(read - place.rank)
             if fits and read == total:
                 yield waiting
@@ -133,9 +141,9 @@ def ordered_runs(requests: RowRequests, bound: Bound, window: Window, max_offset
                 page = fetch()
 
 
-def _is_one_of_several(requests: RowRequests, answer: Answer) -> bool:
-    """Return whether more pages follow the first one, so that they can prove each other."""
-    return answer.is_plain and len(answer.rows) >= requests.page_rows
+def _may_go_on(answer: Answer) -> bool:
+    """Return whether more pages may follow the first one, so that they can prove each other."""
+    return answer.total is not None and answer.is_plain and 0 < answer.lines < answer.total
 
 
 def _in_order(requests: RowRequests, answer: Answer) -> tuple[list[Row], int]:
