@@ -37,7 +37,8 @@ class Bound:
         """Return a page of a report; raises IncompleteAnswerError when the window may cost no more points."""
         spent = self._requests.points - self._points_before
         rows = max(self._most, min(self._claimed, _CREDIBLE * self._most))
-        if spent >= SPARE_POINTS + 2 * max(ceil(rows / self._longest), 1):
+        # A page begins with the last row before the edge of the page before it, and rows of that edge come again.
+        if spent >= SPARE_POINTS + 2 * max(ceil(rows / max(self._longest - 2, 1)), 1):
             raise IncompleteAnswerError(
                 f"{self._requests.method.name}: from {start} to {end} the rows do not add up to the API's count, and "
                 f"{spent} points were spent on them. Days that do not add up were not written. Load them again later; "

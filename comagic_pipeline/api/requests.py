@@ -219,8 +219,11 @@ class RowRequests:
         try:
             return self._call({**params, **dict.fromkeys(unlocking, True), "fields": [*names]})
         except ComagicError as error:
-            # A parameter that is refused is left out together with its columns.
-            error.names |= {column for name in error.names for column in unlocking.get(name, ())}
+            # A parameter that is refused is left out together with its columns; where the error names none, those are
+            # suspected first of which the component is known to be optional.
+            is_of_component = error.mnemonic == "parameter_component_disabled" and not error.names
+            refused = unlocking if is_of_component else error.names & unlocking.keys()
+            error.names |= {column for name in refused for column in unlocking[name]}
             raise
 
     def _unlocking(self, names: Sequence[str]) -> dict[str, list[str]]:

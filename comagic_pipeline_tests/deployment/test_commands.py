@@ -105,7 +105,7 @@ def test_load_says_when_the_points_are_spent(project: Project) -> None:
 
 
 BAD_INPUT = [
-    ("", ("--from", "03/02/2026"), "'03/02/2026' does not match the format '%Y-%m-%d'"),
+    ("", ("--from", "03/02/2026"), "'03/02/2026' is no date; write it as YYYY-MM-DD"),
     ("", ("--from", "2026-03-05", "--till", "2026-03-01"), "is later than --till 2026-03-01: swap them"),
     ("", ("--from", "2025-12-31"), "--from 2025-12-31 is before start_date 2026-01-01 of the source main"),
     ("", ("--till", "2025-12-31"), "--till 2025-12-31 is before start_date 2026-01-01 of the source main"),

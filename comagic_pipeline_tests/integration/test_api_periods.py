@@ -161,6 +161,8 @@ class Api:
         self.sandbox.requests.clear()
         self.sandbox.faults.clear()
         self.sandbox.before_request = None
+        # The client remembers columns that were refused.
+        self.client.left_out.clear()
         settings = {"minute_limit": 10**6, "day_limit": 10**6} | settings
         vars(self.sandbox.settings).update(vars(Settings(**settings)))
 

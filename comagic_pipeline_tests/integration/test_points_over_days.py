@@ -205,7 +205,8 @@ def test_a_year_of_seven_reports_with_two_hundred_points_a_day(account: Account,
         "select count(*) - count(distinct id) as rows from comagic_raw.visitor_sessions_report",
     )
     assert twice == {"rows": 0}
-    assert least <= sandbox.points_spent <= least * 1.02
+    # Pages overlap by a row, which takes a page more where rows fill the pages almost exactly.
+    assert least <= sandbox.points_spent <= least * 1.03
     # Half of the points are left to scheduled loads: no more can be kept in reserve.
     assert max(account.spent_by_day.values()) <= 100
     assert days == ceil(sandbox.points_spent / 100)

@@ -4,6 +4,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -155,22 +156,23 @@ def test_a_storage_of_another_encoding_is_refused(
 
 
 @pytest.fixture
-def pooler(tmp_path: Path) -> Iterator[Callable[[str, str], str]]:
+def pooler() -> Iterator[Callable[[str, str], str]]:
     """Starts pgbouncer in a mode before a database; gives the URL."""
     processes = []
+    # As root the pooler is another user's: pytest's own folders are closed to it.
+    folder = Path(tempfile.mkdtemp(prefix="comagic-pooler-"))
+    folder.chmod(0o755)
 
     def start(mode: str, url: str) -> str:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         target = make_url(url)
-        path = tmp_path / f"{mode}.ini"
+        path = folder / f"{mode}.ini"
         path.write_text(
             f"[databases]\n* = host={target.query['host']} port={target.query['port']} user=postgres\n[pgbouncer]\n"
             f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n"
         )
-        for folder in (tmp_path, *tmp_path.parents[:2]):
-            folder.chmod(0o755)
         owner = Path(str(target.query["host"])).stat().st_uid
         processes.append(
             subprocess.Popen([PGBOUNCER, "-q", path], user=owner, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -186,6 +188,7 @@ def pooler(tmp_path: Path) -> Iterator[Callable[[str, str], str]]:
     for process in processes:
         process.terminate()
         process.wait()
+    shutil.rmtree(folder)
 
 
 @pytest.mark.skipif(not Path(PGBOUNCER).exists(), reason="needs pgbouncer")
