@@ -107,7 +107,7 @@ class PartReader:
     ) -> Iterator[Proven]:
         """Runs of the parts of a period that has so many `rows`, of which `answer` is a page."""
         is_single = self.looks_shuffled(answer.rows)
-        part_rows = (_FILLED if is_single else _PART_PAGES) * self._requests.page_rows
+        part_rows = (_FILLED if is_single else _PART_PAGES) * self._page_rows(answer)
         parts = min(max(2, ceil((rows or 0) / part_rows)), _PARTS)
         for begin, until in pairwise(self._edges(start, end, parts, answer.rows)):
             if self.is_shuffled and not is_single:
@@ -118,7 +118,12 @@ class PartReader:
             yield from self.runs(begin, until, known=inside)
 
     def _is_shuffled_beyond_a_page(self, answer: Answer) -> bool:
-        return answer.is_full and (answer.total or 0) > answer.lines and self.looks_shuffled(answer.rows)
+        is_cut_off = (answer.is_full or self.is_shuffled) and (answer.total or 0) > answer.lines
+        return is_cut_off and self.looks_shuffled(answer.rows)
+
+    def _page_rows(self, answer: Answer) -> int:
+        """Return how many rows a page has: pages may be shorter than asked for."""
+        return answer.lines if 0 < answer.lines < (answer.total or 0) else self._requests.page_rows
 
     def _edges(self, start: datetime, end: datetime, parts: int, rows: Sequence[Row]) -> list[datetime]:
         """Cut a period so that its parts hold about as many rows, judged by some of them."""
@@ -141,7 +146,7 @@ class PartReader:
         rejected: list[Rejected] = []
         answer = answer or self.bound.page(start, end)
         # The first count, or better what came before: a count may be wrong, and grow.
-        is_too_long = (len(known) if known is not None else answer.total or 0) > self._most_rows(start, end)
+        is_too_long = (len(known) if known is not None else answer.total or 0) > self._most_rows(start, end, answer)
         while True:
             answer = answer or self.bound.page(start, end, pages.offset)
             rows |= pages.take(answer)
@@ -175,11 +180,11 @@ class PartReader:
             self.bound.discredit()
         return Reading(start, end, inside, rejected, doubles, difference, confirmed)
 
-    def _most_rows(self, start: datetime, end: datetime) -> int:
+    def _most_rows(self, start: datetime, end: datetime, answer: Answer) -> int:
         """Return how many rows of a period are worth to be read by offset."""
         if end - start <= self._shortest:
             return self._max_offset + self._requests.page_rows
-        return (1 if self.is_shuffled else HELD_PAGES) * self._requests.page_rows
+        return self._page_rows(answer) if self.is_shuffled else HELD_PAGES * self._requests.page_rows
 
     def _narrowed(self, reading: Reading) -> Iterator[Proven]:
         """Runs of a reading: days that add up are proven, found by counting halves of those that do not."""

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from comagic_pipeline.config import SANDBOX, SANDBOX_PORT, SANDBOX_URL_VARIABLE, Config, ConfigError
@@ -39,7 +40,7 @@ class Service:
                 stderr=output,
                 # Ctrl-C is for the command, which then stops its services in order.
                 start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+                preexec_fn=partial(_end_with, os.getpid()) if sys.platform == "linux" else None,
             )
 
     def __enter__(self) -> "Service":
@@ -104,9 +105,11 @@ def sandbox_api(config: Config) -> Iterator[str | None]:
         yield url
 
 
-def _end_with_parent() -> None:
-    """Ask the kernel to stop this process when the command is killed and cannot do so itself."""
+def _end_with(parent: int) -> None:
+    """Ask the kernel to stop this process when the command, its parent, is killed and cannot do so itself."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)  # killed before the kernel was asked
 
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))

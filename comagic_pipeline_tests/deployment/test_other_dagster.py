@@ -9,6 +9,7 @@ import pytest
 from dagster import DagsterInstance
 from sqlalchemy import create_engine, text
 
+from comagic_pipeline.commands.services import free_port
 from comagic_pipeline.config import Config, ConfigError
 from comagic_pipeline.dagster_environment import PROJECT_FOLDER, environment, instance_home
 from comagic_pipeline.instance import STORAGE_VARIABLE, open_instance
@@ -116,19 +117,20 @@ def test_the_storage_of_another_project_is_refused(config: Config, warehouse_url
 @pytest.mark.usefixtures("config")
 def test_a_second_up_says_that_there_is_one(tmp_path: Path) -> None:
     """Two daemons served one instance, and the second emptied the first one's logs; a killed `up` blocks nobody."""
-    first = start("up", "--port", "3998")
+    ports = [free_port() for _ in range(3)]
+    first = start("up", "--port", str(ports[0]))
     try:
         lock = tmp_path / ".comagic" / "up.lock"
-        eventually(lambda: lock.exists() and "3998" in lock.read_text())
-        message = error(run("up", "--port", "3999"), 2)
-        assert f"the project is up already at http://127.0.0.1:3998 (process {first.pid})" in message
+        eventually(lambda: lock.exists() and str(ports[0]) in lock.read_text())
+        message = error(run("up", "--port", str(ports[1])), 2)
+        assert f"the project is up already at http://127.0.0.1:{ports[0]} (process {first.pid})" in message
         assert first.poll() is None
     finally:
         first.send_signal(signal.SIGKILL)
         first.communicate(timeout=PATIENCE)
-    again = start("up", "--port", "3997")
+    again = start("up", "--port", str(ports[2]))
     try:
-        eventually(lambda: "3997" in lock.read_text())
+        eventually(lambda: str(ports[2]) in lock.read_text())
     finally:
         again.terminate()
         again.communicate(timeout=PATIENCE)

@@ -175,9 +175,11 @@ def test_a_look_at_many_days_is_quick(
         for table in sorted({*source.reports, *source.chosen_tables}):
             connection.execute(
                 text(
-                    "insert into public.event_logs (run_id, event, dagster_event_type, timestamp, asset_key, partition) "
-                    "select run_id, event, dagster_event_type, timestamp, :key, to_char(date '2024-01-01' + day, "
-                    "'YYYY-MM-DD') from public.event_logs, generate_series(0, 729) as day where id = :id"
+                    "insert into public.event_logs "
+                    "(run_id, event, dagster_event_type, timestamp, asset_key, partition) "
+                    "select run_id, event, dagster_event_type, timestamp, :key, "
+                    "to_char(date '2024-01-01' + day, 'YYYY-MM-DD') "
+                    "from public.event_logs, generate_series(0, 729) as day where id = :id"
                 ),
                 {"key": AssetKey(["main", table]).to_string(), "id": before},
             )
