@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-PATIENCE = 120.0
+PATIENCE = 240.0
 """Seconds until something that should take a few counts as never: both cores may be busy with other tests."""
 
 Process = subprocess.Popen[str]

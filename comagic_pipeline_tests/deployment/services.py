@@ -16,7 +16,7 @@ from comagic_pipeline.commands.services import free_port
 from comagic_pipeline.config import CONFIG_VARIABLE
 from comagic_pipeline_tests.deployment.command_line import PATIENCE, start
 
-BACKFILL_PATIENCE = 400.0
+BACKFILL_PATIENCE = 600.0
 """Seconds for a backfill: the daemon looks at it every 30, four times at most, and writes 4000 events one by one."""
 
 _RANGES = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {

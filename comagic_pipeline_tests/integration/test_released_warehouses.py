@@ -39,6 +39,10 @@ RELEASED = {
     "0002_points_and_waiting_days.py": "07c78f3e2aff6e585f3f3f0e816a0b0784d5d5fe3eb263bd7e8f2604aa352741",
     "0003_custom_reports.py": "b7d9811f1289c6e28b999c2d72faf9feb496b8160d35af453a121670515608de",
     "0004_trust.py": "24e0e41a4db7f996e0a1419e533adaab84f4a69d5c999483d3c763fb3d9c317a",
+    "0005_repair_of_0001.py": "2cdcbbfa569f0ab9ad4b06883a5e5f0493411a853e9a028a2d38009360221cfb",
+    "0006_customers_in_the_star.py": "144c9a8254f26ca57d721898ff769b19842f6fb37ab8a9f37b29838492218e50",
+    "0007_doubtful_days.py": "ce06a58630b87b350b1ab48785267ddbcb9d1cb2b7235fbb2d3d0f3bfd92072e",
+    "0008_date_till.py": "af672892601593458d0bfb88579ed30332dfee38ef7138b39984276e05a6b356",
 }
 """SHA-256 of the revisions that warehouses of people have applied."""
 
