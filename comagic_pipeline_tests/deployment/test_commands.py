@@ -109,7 +109,7 @@ BAD_INPUT = [
     ("", ("--from", "2026-03-05", "--till", "2026-03-01"), "is later than --till 2026-03-01: swap them"),
     ("", ("--from", "2025-12-31"), "--from 2025-12-31 is before start_date 2026-01-01 of the source main"),
     ("", ("--till", "2025-12-31"), "--till 2025-12-31 is before start_date 2026-01-01 of the source main"),
-    ("", ("--till", "2999-01-01"), "--till 2999-01-01 lies in the future: the last day there is, is 20"),
+    ("", ("--till", "2099-01-01"), "--till 2099-01-01 lies in the future: the last day there is, is 20"),
     ("", ("--table", "calls_reprt"), "--table calls_reprt: not among the tables of the source main: calls_"),
     ("", ("--source", "mian"), "there is no source 'mian'; did you mean 'main'?"),
     ("", ("--tabel", "x"), "No such option '--tabel'"),
