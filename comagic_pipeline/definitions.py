@@ -23,6 +23,7 @@ from comagic_pipeline.assets.star import star_assets
 from comagic_pipeline.checks.of_source import checks_of
 from comagic_pipeline.checks.points_suffice import points_asset
 from comagic_pipeline.config import Config, Source, load_config
+from comagic_pipeline.housekeeping import housekeeping_job, housekeeping_schedule
 from comagic_pipeline.jobs import SourceJobs
 from comagic_pipeline.resources import DataApi, WarehouseResource
 from comagic_pipeline.schedules import load_schedules, reconcile_schedules, report_schedules, retention_schedule
@@ -36,15 +37,19 @@ def build_definitions(
     """The definitions of a configuration; `resources` (api, warehouse) replace those that it describes."""
     checks = {source.name: list(checks_of(source)) for source in config.sources}
     jobs = {source.name: SourceJobs.of(source, checks[source.name]) for source in config.sources}
+    housekeeping = housekeeping_job()
     return Definitions(
         assets=[asset for source in config.sources for asset in _assets(config, source)],
         asset_checks=[check for of_source in checks.values() for check in of_source],
-        jobs=[*(job for of_source in jobs.values() for job in of_source.all), adhoc_report_job(config)],
+        jobs=[*(job for of_source in jobs.values() for job in of_source.all), adhoc_report_job(config), housekeeping],
         sensors=[
             *(sensor for source in config.sources for sensor in _sensors(config, source, jobs[source.name])),
             *([alert_sensor(config)] if config.alerts.urls else ()),
         ],
-        schedules=[schedule for source in config.sources for schedule in _schedules(config, source, jobs[source.name])],
+        schedules=[
+            *(schedule for source in config.sources for schedule in _schedules(config, source, jobs[source.name])),
+            housekeeping_schedule(config, housekeeping),
+        ],
         resources={
             "api": DataApi.of(config),
             "warehouse": WarehouseResource.of(config),

@@ -25,7 +25,7 @@ def forget_days_before(
     Days of periods that are `kept` are not forgotten.
     Partitions are days as YYYY-MM-DD, which sort as texts; an event of no partition stays.
     """
-    storage = _storage(instance)
+    storage = storage_of(instance)
     events, checks = SqlEventLogStorageTable.c, AssetCheckExecutionsTable.c
     with storage.index_transaction() as connection:
         forgotten = _delete(connection, key, *(_before(each.partition, day, kept) for each in (events, checks)))
@@ -42,13 +42,13 @@ def _before(partition: ColumnElement[str], day: date, kept: Iterable[tuple[date,
 
 def newest_event(instance: DagsterInstance) -> int:
     """Return the number of the newest event that the storage holds; 0 where it holds none."""
-    with _storage(instance).index_connection() as connection:
+    with storage_of(instance).index_connection() as connection:
         return connection.scalar(select(func.max(SqlEventLogStorageTable.c.id))) or 0
 
 
 def forget_days(instance: DagsterInstance, key: AssetKey, days: Collection[str], before: int) -> None:
     """Forget what an asset's days, as YYYY-MM-DD, had happen to them up to the event with the number `before`."""
-    storage = _storage(instance)
+    storage = storage_of(instance)
     events, checks = SqlEventLogStorageTable.c, AssetCheckExecutionsTable.c
     with storage.index_transaction() as connection:
         old = events.partition.in_(days) & (events.id <= before)
@@ -69,7 +69,8 @@ def _delete(
     return deleted
 
 
-def _storage(instance: DagsterInstance) -> SqlEventLogStorage:
+def storage_of(instance: DagsterInstance) -> SqlEventLogStorage:
+    """Return the tables of events and results."""
     storage = instance.event_log_storage
     assert isinstance(storage, SqlEventLogStorage)  # noqa: S101 - PostgreSQL in every mode
     return storage

@@ -11,19 +11,17 @@ from dagster import (
     AssetCheckEvaluation,
     AssetCheckExecutionContext,
     AssetCheckKey,
-    AssetCheckResult,
     AssetChecksDefinition,
     AssetCheckSeverity,
     AssetCheckSpec,
     AssetKey,
     DagsterInstance,
-    Output,
     multi_asset_check,
 )
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from comagic_pipeline.asked import period_of
-from comagic_pipeline.checks.partitioned import latest_materializations
+from comagic_pipeline.checks.partitioned import failed_or_planned_days, latest_materializations
 from comagic_pipeline.resources import WarehouseResource
 from comagic_pipeline.warehouse.engine import Warehouse
 
@@ -54,19 +52,11 @@ class Finding:
         """Which check of which asset."""
         return AssetCheckKey(self.asset_key, self.check_name)
 
-    def result(self) -> AssetCheckResult:
-        """What a run yields."""
-        return AssetCheckResult(
-            asset_key=self.asset_key,
-            check_name=self.check_name,
-            passed=self.passed,
-            metadata=self.metadata,
-            severity=self.severity,
-            description=self.description,
-        )
-
     def evaluation(self, about: AssetCheckEvaluationTargetMaterializationData | None = None) -> AssetCheckEvaluation:
-        """Return the event of a result that Dagster does not make itself; `about` is what a day's result is about."""
+        """Return the event of the result; `about` is the materialization that the result of a day is about.
+
+        A result without a day is about what its run materialized, or what had been materialized before.
+        """
         return AssetCheckEvaluation(
             asset_key=self.asset_key,
             check_name=self.check_name,
@@ -98,20 +88,18 @@ class Look:
 def checks(name: str, *looks: Look) -> AssetChecksDefinition:
     """The checks of some looks in one step; a run has those of the assets that it loads.
 
-    Checks of one asset belong into one step: Dagster then looks only once for what they are about, which takes longer
-    than all of our SQL.
+    Results are yielded as events and not as outputs: Dagster would store another event for each output, and look for
+    the materialization that it is about, which takes longer than all of our SQL.
     """
 
     @multi_asset_check(name=name, specs=[spec for look in looks for spec in look.specs], can_subset=True)
-    def check(
-        context: AssetCheckExecutionContext, warehouse: WarehouseResource
-    ) -> Iterator[AssetCheckResult | AssetCheckEvaluation | Output[None]]:
+    def check(context: AssetCheckExecutionContext, warehouse: WarehouseResource) -> Iterator[AssetCheckEvaluation]:
         wanted = context.selected_asset_check_keys
         for look in looks:
             if wanted.isdisjoint(look.keys):
                 continue
             found = [each for each in look.find(warehouse.get(), period_of(context.run)) if each.key in wanted]
-            yield from (finding.result() for finding in found if finding.day is None)
+            yield from (finding.evaluation() for finding in found if finding.day is None)
             for spec in (spec for spec in look.specs if spec.partitions_def and spec.key in wanted):
                 yield from _of_days(context.instance, spec, found)
 
@@ -120,12 +108,17 @@ def checks(name: str, *looks: Look) -> AssetChecksDefinition:
 
 def _of_days(
     instance: DagsterInstance, spec: AssetCheckSpec, found: Iterable[Finding]
-) -> Iterator[AssetCheckEvaluation | Output[None]]:
-    """Yield the results of a check with one for each day."""
+) -> Iterator[AssetCheckEvaluation]:
+    """Yield the results of a check with one for each day: bad ones, and good ones of days that are shown as bad.
+
+    A good result of every day would be most of what a run stores, and say nothing.
+    """
     of_day = {finding.day: finding for finding in found if finding.day and finding.key == spec.key}
-    about = latest_materializations(instance, spec.asset_key, of_day)
-    yield from (finding.evaluation(about.get(day)) for day, finding in sorted(of_day.items()))
-    yield Output(None, spec.get_python_identifier())
+    good = {day for day, finding in of_day.items() if finding.passed}
+    left_out = good - failed_or_planned_days(instance, spec.key, good) if good else good
+    wanted = {day: finding for day, finding in of_day.items() if day not in left_out}
+    about = latest_materializations(instance, spec.asset_key, wanted)
+    yield from (finding.evaluation(about.get(day)) for day, finding in sorted(wanted.items()))
 
 
 def figures(days: Sequence[tuple[date, str]], **counts: int) -> Figures:

@@ -1,7 +1,7 @@
 """The check `no_doubtful_days` of a report: each day is proven complete, and no load of it was refused.
 
-A run checks the days that it loads; launched alone, the check looks at every marked day. The marks are written by loads
-(`warehouse.doubtful_days`).
+A run checks the days that it loads; launched alone, the check looks at all days. The marks are written by loads
+(`warehouse.doubtful_days`). Days that are and were never doubtful have no result.
 """
 
 from collections.abc import Iterator
@@ -9,16 +9,19 @@ from datetime import date, timedelta
 
 from dagster import AssetCheckSeverity
 
+from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.assets.describe import asset_key
 from comagic_pipeline.checks.finding import Finding, Look, Period
 from comagic_pipeline.checks.partitioned import daily_check
 from comagic_pipeline.config import Source
+from comagic_pipeline.partitions import today
 from comagic_pipeline.warehouse.doubtful_days import DoubtfulDay, doubtful_days
 from comagic_pipeline.warehouse.engine import Warehouse
 
 NAME = "no_doubtful_days"
 _DESCRIPTION = (
-    "The rows of the day are proven complete, and no load of it was refused because it would remove too many of them."
+    "The rows of the day are proven complete, and no load of it was refused because it would remove too many of them. "
+    "Days that were never in doubt have no result."
 )
 _DAY = timedelta(days=1)
 
@@ -30,7 +33,7 @@ def no_doubtful_days(source: Source, table: str) -> Look:
     def find(warehouse: Warehouse, period: Period | None) -> Iterator[Finding]:
         with warehouse.connect() as connection:
             marked = {each.day: each for each in doubtful_days(connection, source.account_id, table, *(period or ()))}
-        for day in _days(period) if period else sorted(marked):
+        for day in _days(period or (source.start_date, today(source, utc_now()))):
             yield _finding(source, table, day, marked.get(day))
 
     return Look([daily_check(source, key, NAME, _DESCRIPTION)], find)

@@ -9,8 +9,16 @@ import warnings
 from collections.abc import Iterable
 from datetime import date
 
-from dagster import AssetCheckSpec, AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance
+from dagster import (
+    AssetCheckKey,
+    AssetCheckSpec,
+    AssetKey,
+    AssetRecordsFilter,
+    DagsterEventType,
+    DagsterInstance,
+)
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster_shared.utils.warnings import PreviewWarning
 
 from comagic_pipeline.config import Source
@@ -42,4 +50,16 @@ def latest_materializations(
             storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
         )
         for record in records
+    }
+
+
+def failed_or_planned_days(instance: DagsterInstance, key: AssetCheckKey, days: Iterable[date]) -> set[date]:
+    """Return those of the days whose latest record of a check is no good result; days without a record are left out."""
+    found = instance.event_log_storage.get_asset_check_partition_info(
+        [key], partition_keys=[day.isoformat() for day in days]
+    )
+    return {
+        date.fromisoformat(each.partition_key)
+        for each in found
+        if each.partition_key and each.latest_execution_status != AssetCheckExecutionRecordStatus.SUCCEEDED
     }
