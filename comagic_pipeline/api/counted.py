@@ -10,12 +10,12 @@ moment at which their page was asked for.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, time
 from itertools import pairwise
 from math import ceil
-from typing import Any
+from typing import Any, cast
 
 from comagic_pipeline.api.pages import Bound, Pages
 from comagic_pipeline.api.parts import HELD_PAGES, PartReader
@@ -160,8 +160,6 @@ class _WindowPages(Pages):
     def __init__(self, window: Window, requests: RowRequests) -> None:
         super().__init__(requests)
         self.latest_day = window.first_day
-        self.moments: dict[Any, datetime] = {}
-        """The times of the rows, by what tells them apart."""
         self._window, self._requests = window, requests
         self._waiting: list[Row] = []
         self._rejected: list[Rejected] = []
@@ -176,7 +174,6 @@ class _WindowPages(Pages):
         """Take in the next page."""
         window, time_of = self._window, self._requests.time
         fresh = super().take(answer)
-        self.moments |= {key: time_of(row) for key, row in fresh.items()}
         rows = [row for row in fresh.values() if time_of(row) < window.end]
         self._rejected += rejected_of(self._requests, rows, answer.rejected)
         self._waiting += rows
@@ -188,6 +185,14 @@ class _WindowPages(Pages):
         # A row at the midnight that closes the window is counted with the latest days.
         self._waiting_of_latest_day += len(fresh) - len(rows)
         return fresh
+
+    @property
+    def moments(self) -> Mapping[Any, datetime]:
+        """The times of the rows, by what tells them apart."""
+        return cast(Mapping[Any, datetime], self._moments)
+
+    def _moments_of(self, rows: dict[Any, Row]) -> dict[Any, datetime | None]:
+        return {key: self._requests.time(row) for key, row in rows.items()}
 
     def complete(self, last_day: date) -> DaysComplete:
         """Return the step that closes the days up to this one; rows that came twice in one answer are unproven."""

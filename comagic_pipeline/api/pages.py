@@ -82,7 +82,7 @@ class Pages:
         self.doubles: list[Row] = []
         self.adds_up = self.is_ended = self.has_moved = self.is_shuffled = False
         self._requests = requests
-        self._keys: set[Any] = set()
+        self._moments: dict[Any, datetime | None] = {}
         self._last: Any = None
         self._overlap = 0
 
@@ -94,7 +94,7 @@ class Pages:
     @property
     def keys(self) -> AbstractSet[Any]:
         """What tells the rows apart that were read."""
-        return self._keys
+        return self._moments.keys()
 
     @property
     def may_go_on(self) -> bool:
@@ -104,7 +104,7 @@ class Pages:
     def take(self, answer: Answer) -> dict[Any, Row]:
         """Take in the next page and return its rows that are new, by what tells them apart."""
         rows = self._requests.distinct(answer.rows)
-        fresh = {key: row for key, row in rows.items() if key not in self._keys}
+        fresh = {key: row for key, row in rows.items() if key not in self._moments}
         repeats = len(rows) - len(fresh) - self._overlap
         fits = not self._overlap or answer.first == self._last
         # Rows that arrive behind what was read are read and counted; where rows vanish, others move up and are missed.
@@ -114,7 +114,7 @@ class Pages:
         self.is_shuffled = not has_shrunk and repeats > max(2, answer.lines // 50)
 
         new_lines = answer.lines - self._overlap
-        self._keys |= fresh.keys()
+        self._moments |= self._moments_of(fresh)
         self.rows += len(fresh)
         self.lines += new_lines
         self.total, self._last = answer.total, answer.last
@@ -125,3 +125,7 @@ class Pages:
         # An overlap of the only row would ask for the same page; where nothing is counted, only an empty page ends.
         self._overlap = int(answer.lines > 1 and answer.total is not None)
         return fresh
+
+    def _moments_of(self, rows: dict[Any, Row]) -> dict[Any, datetime | None]:
+        """Return the times of rows, where a reader needs them, by what tells the rows apart."""
+        return dict.fromkeys(rows)

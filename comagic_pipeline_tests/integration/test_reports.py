@@ -404,4 +404,4 @@ def test_300_000_visitor_sessions_cost_their_pages_and_little_memory(big_sandbox
     assert 290_000 < total <= 300_000
     assert reader.points == ceil(total / PAGE) == 30
     # A row takes some 350 bytes.
-    assert peak < 40_000_000 < 350 * total / 2
+    assert peak < 32_000_000 < 350 * total / 2
