@@ -1,10 +1,29 @@
-"""The job `adhoc_report`: a custom report that stands in no file, described in the Launchpad, loaded once."""
+"""The job `adhoc_report`: a custom report that stands in no file, described in the Launchpad, loaded once.
 
+Its only step is a graph with a config mapping. Dagster resolves config mappings when it makes the execution plan, which
+is before it creates the run (tried on 1.13.27): a wrong description is refused there and leaves no failed run. Names of
+sources and reports are enums of the schema, which the Launchpad completes and checks while they are typed.
+"""
+
+from collections.abc import Sequence
 from datetime import date
 from functools import partial
+from typing import Any
 
 from dagster import Config as RunConfig
-from dagster import Failure, JobDefinition, OpExecutionContext, job, op
+from dagster import (
+    ConfigMapping,
+    DagsterError,
+    Enum,
+    EnumValue,
+    JobDefinition,
+    OpExecutionContext,
+    config_mapping,
+    graph,
+    job,
+    op,
+)
+from dagster import Field as DagsterField
 from pydantic import Field, ValidationError
 
 from comagic_pipeline.assets.custom_reports import prepared, wanted
@@ -15,8 +34,10 @@ from comagic_pipeline.config.reading import problem
 from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.partitions import check_period
 from comagic_pipeline.resources import DataApi, WarehouseResource
+from comagic_pipeline.tables import REPORTS
 
 JOB = "adhoc_report"
+_STEP = "load"
 
 
 class AdhocReport(RunConfig):
@@ -77,21 +98,46 @@ def _day(name: str, text: str) -> date:
         raise ConfigError(f"{name}: {text!r} {error}") from None
 
 
+class AdhocReportError(DagsterError):
+    """The description of an ad-hoc report is wrong. As an error of Dagster it is not wrapped in another message."""
+
+
+def described(configuration: Config) -> ConfigMapping:
+    """Return what the Launchpad offers and checks; the mapping raises AdhocReportError with all mistakes."""
+    fields = AdhocReport.to_fields_dict()
+    names = [source.name for source in configuration.sources]
+    choices = {"source": (names, len(names) > 1), "report": ([method.table for method in REPORTS], True)}
+    enums = {
+        name: DagsterField(_enum(values), is_required=is_required, description=fields[name].description)
+        for name, (values, is_required) in choices.items()
+    }
+
+    @config_mapping(config_schema=fields | enums)
+    def checked(values: dict[str, Any]) -> dict[str, Any]:
+        try:
+            understood(configuration, AdhocReport(**values))
+        except ConfigError as error:
+            raise AdhocReportError(str(error)) from None
+        return {_STEP: {"config": values}}
+
+    return checked
+
+
+def _enum(values: Sequence[str]) -> Enum:
+    # Dagster's message on a wrong value has the name of the type and nothing else that helps: name the values.
+    return Enum(f"({' | '.join(values)})", [EnumValue(value) for value in values])
+
+
 def adhoc_report_job(configuration: Config) -> JobDefinition:
     """The job, for all sources."""
 
-    @op(name="load_adhoc_report")
-    def load_adhoc_report(
-        context: OpExecutionContext, config: AdhocReport, api: DataApi, warehouse: WarehouseResource
-    ) -> None:
-        try:
-            source, report, period = understood(configuration, config)
-        except ConfigError as error:
-            raise Failure(str(error), allow_retries=False) from None
-        load = ReportLoad(
+    @op(name=_STEP)
+    def load(context: OpExecutionContext, config: AdhocReport, api: DataApi, warehouse: WarehouseResource) -> None:
+        source, report, period = understood(configuration, config)
+        report_load = ReportLoad(
             context, api, warehouse, source, wanted(source, report), None, LoadConfig(accept_loss=config.accept_loss)
         )
-        entry = load.load(period, partial(prepared, configuration, report))
+        entry = report_load.load(period, partial(prepared, configuration, report))
         context.add_output_metadata(
             {
                 "rows": entry.rows,
@@ -101,10 +147,15 @@ def adhoc_report_job(configuration: Config) -> JobDefinition:
             }
         )
 
+    @graph(name="load_adhoc_report", config=described(configuration))
+    def load_adhoc_report() -> None:
+        load()
+
     @job(
         name=JOB,
         description="Loads a custom report that is described here, in the Launchpad, and nowhere else: report, fields, "
-        "filter, period. Its rows stay until the same name is loaded again.",
+        "filter, period. A wrong description is refused before a run begins. The rows stay until the same name is "
+        "loaded again.",
     )
     def adhoc_report() -> None:
         load_adhoc_report()

@@ -102,8 +102,8 @@ def reconcile_job(source: Source) -> UnresolvedAssetJobDefinition:
     return define_asset_job(
         reconcile_job_name(source),
         selection=AssetSelection.checks(*keys),
-        description=f"Compares loaded days of {source.name} with what CoMagic says, those of the configuration or, "
-        "in the Launchpad, any others. Days that differ are loaded again by themselves.",
+        description=f"Compares loaded days of {source.name} with what CoMagic says: the reports and days of the "
+        "configuration or, in the Launchpad, any others. Days that differ are loaded again by themselves.",
     )
 
 

@@ -38,7 +38,7 @@ LEFT = "left"
 class RetentionRun(RunConfig):
     """What the Launchpad asks for."""
 
-    dry_run: bool = Field(default=False, description="Only count what would be deleted.")
+    dry_run: bool = Field(default=True, description="True: only count what would be deleted. False: delete it.")
 
 
 def retention_job_name(source: Source) -> str:
@@ -49,6 +49,11 @@ def retention_job_name(source: Source) -> str:
 def retention_op_name(source: Source) -> str:
     """The name of its only step, for the run's configuration."""
     return f"delete_old_days_of_{source.name}"
+
+
+def run_config(source: Source, *, is_dry: bool) -> dict[str, Any]:
+    """Return the run configuration that deletes, or only counts: without it a run only counts."""
+    return {"ops": {retention_op_name(source): {"config": {"dry_run": is_dry}}}}
 
 
 def retention_job(source: Source) -> JobDefinition:
@@ -75,7 +80,8 @@ def retention_job(source: Source) -> JobDefinition:
     @job(
         name=retention_job_name(source),
         description=f"Deletes the days of {source.name} before the last {source.retention.keep_days} in "
-        f"{', '.join(source.retention.layers)}. With dry_run in the Launchpad it only counts them.",
+        f"{', '.join(source.retention.layers)}. Launched by hand it only counts them, unless the Launchpad has "
+        "dry_run: false.",
     )
     def retain() -> None:
         delete_old_days()

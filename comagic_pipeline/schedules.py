@@ -31,6 +31,7 @@ from comagic_pipeline.jobs import SourceJobs
 from comagic_pipeline.partitions import today
 from comagic_pipeline.plan import known_volumes, nightly_points, plan_load
 from comagic_pipeline.resources import connect_warehouse, embedded_folder, source_key
+from comagic_pipeline.retention import run_config
 from comagic_pipeline.scheduled_loads import NIGHTLY, ScheduledLoad, scheduled_loads, scheduled_reports
 from comagic_pipeline.shared_quota import known_points
 from comagic_pipeline.warehouse.embedded import EmbeddedServerError, status
@@ -92,6 +93,8 @@ def retention_schedule(source: Source, job: JobDefinition) -> Sequence[ScheduleD
             cron_schedule=source.retention.schedule,
             execution_timezone=source.timezone,
             default_status=DefaultScheduleStatus.RUNNING,
+            # A launch by hand is a dry run at first; nobody is there to look at it here.
+            run_config=run_config(source, is_dry=False),
             description=f"Deletes the days of {source.name} before the last {source.retention.keep_days}.",
         )
     ]

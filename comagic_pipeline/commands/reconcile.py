@@ -108,7 +108,10 @@ def _compare(
             .resolve_job_def(reconcile_job_name(source))
             .get_subset(asset_selection=set(), asset_check_selection=set(keys))
             .execute_in_process(
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                run_config={
+                    **equals_api.run_config(source, tables),
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                },
                 instance=instance,
                 run_id=run_id,
                 tags=tags,

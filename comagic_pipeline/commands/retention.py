@@ -12,7 +12,7 @@ from comagic_pipeline.commands.project import open_project
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.failures import failure_message
-from comagic_pipeline.retention import LEFT, ROWS, retention_job_name, retention_op_name
+from comagic_pipeline.retention import LEFT, ROWS, retention_job_name, run_config
 
 
 @dataclass
@@ -49,7 +49,7 @@ def retain(config: Config, source: Source, *, is_dry: bool) -> Summary:
             .resolve_job_def(retention_job_name(source))
             .execute_in_process(
                 run_config={
-                    "ops": {retention_op_name(source): {"config": {"dry_run": is_dry}}},
+                    **run_config(source, is_dry=is_dry),
                     "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
                 },
                 instance=instance,

@@ -6,8 +6,16 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from dagster import AssetCheckKey, AssetKey, DagsterInstance, ExecuteInProcessResult, build_schedule_context
+from dagster import (
+    AssetCheckKey,
+    AssetKey,
+    DagsterInstance,
+    DagsterInvalidConfigError,
+    ExecuteInProcessResult,
+    build_schedule_context,
+)
 
+from comagic_pipeline.adhoc import AdhocReportError
 from comagic_pipeline.asked import CONTINUES
 from comagic_pipeline.checks.all_days_loaded import missing_days
 from comagic_pipeline.config import Config
@@ -183,28 +191,46 @@ def test_an_adhoc_report_needs_no_change_of_the_file(configure: Callable[..., Co
         assert journal(warehouse, "failed") == []
 
 
+NOT_IN_THE_SCHEMA = "Value at path root:ops:load_adhoc_report:config:{} not in enum type ({}"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ({"report": "call_report"}, "report: there is no report 'call_report'; did you mean 'calls_report'?"),
+        ({"report": "call_report"}, NOT_IN_THE_SCHEMA.format("report", "calls_report | call_legs_report | ")),
+        ({"source": "mian"}, NOT_IN_THE_SCHEMA.format("source", "main) got mian")),
         ({"fields": ["id", "tagz"]}, "fields[1]: calls_report has no field 'tagz'; did you mean 'tags'?"),
         ({"filter": "direction"}, "filter: filter of calls_report, character 10: expected is, not, in, like"),
         ({"first_day": "03.2026"}, "first_day: '03.2026' is no date; write it as YYYY-MM-DD"),
         ({"first_day": "2026-03-09"}, "first_day 2026-03-09 is later than last_day 2026-03-05: swap them"),
         ({"first_day": "2020-03-09"}, "first_day 2020-03-09 is before start_date 2026-01-01 of the source main"),
-        ({"source": "mian"}, "there is no source 'mian'; did you mean 'main'?"),
         ({"name": "goals"}, "name: 'goals' becomes the asset goals, as 'goals' does: choose another name"),
         ({"name": "calls report"}, "name: 'calls report' becomes the asset calls_report, which is a table of the"),
     ],
 )
-def test_a_wrong_adhoc_report_is_one_clear_line(
+def test_a_wrong_adhoc_report_is_refused_before_the_run(
     words: dict[str, Any], said: str, configure: Callable[..., Config], warehouse: Warehouse
 ) -> None:
-    """Nothing is asked of the API, nothing is made."""
+    """A run began and failed: now there is one clear line and no run, nothing is asked of the API, nothing is made."""
     with DagsterInstance.ephemeral() as instance:
-        (told,) = failures(adhoc(configure(), instance, **words))
-        assert told.startswith(said)
+        with pytest.raises((AdhocReportError, DagsterInvalidConfigError)) as refused:
+            adhoc(configure(), instance, **words)
+        lines = [line.strip().removeprefix("Error 1: ") for line in str(refused.value).splitlines()]
+        assert lines[isinstance(refused.value, DagsterInvalidConfigError)].startswith(said)
+        assert instance.get_runs_count() == 0
         assert query(warehouse, "select * from comagic_ops.custom_reports") == []
+
+
+def test_variables_of_the_environment_are_read_before_a_report_is_judged(
+    configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Launchpad takes `{env: NAME}` for any text, in the mapping too."""
+    monkeypatch.setenv("WANTED", "direction is what")
+    with (
+        DagsterInstance.ephemeral() as instance,
+        pytest.raises(AdhocReportError, match="filter: filter of calls_report"),
+    ):
+        adhoc(configure(), instance, filter={"env": "WANTED"})
 
 
 def test_views_show_custom_reports_to_analysts(configure: Callable[..., Config], warehouse: Warehouse) -> None:

@@ -28,6 +28,7 @@ from comagic_pipeline.asked import RANGE_END, RANGE_START
 from comagic_pipeline.checks import equals_api
 from comagic_pipeline.commands import reconcile as command
 from comagic_pipeline.commands.journal import Wanted, latest
+from comagic_pipeline.commands.load import points_spent_until
 from comagic_pipeline.config import Config, ConfigError
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.healing import HEALS, Healing, next_healing
@@ -82,6 +83,33 @@ class Account:
         )
         assert result.success, failures(result)
         return result
+
+    def launch(self, **words: Any) -> ExecuteInProcessResult:
+        """Run the whole job with what somebody wrote into the Launchpad, for the first three days."""
+        values = {"first_day": str(FIRST), "last_day": str(DAYS[2]), "mode": "full"} | words
+        return (
+            build_definitions(self.config)
+            .resolve_job_def("reconcile_main")
+            .execute_in_process(
+                run_config={
+                    "ops": {"main__equals_api": {"config": values}},
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                },
+                instance=self.instance,
+                raise_on_error=False,
+            )
+        )
+
+    def asked(self) -> list[str]:
+        """The methods that were asked for since this was last looked at, each once, in the order of requests."""
+        methods = list(dict.fromkeys(request.method for request in self.sandbox.requests))
+        self.sandbox.requests.clear()
+        return methods
+
+    def compared(self, run_id: str) -> list[tuple[str, str]]:
+        """The lines of the journal that a run left: what became of which report."""
+        sql = "select event, table_name from comagic_ops.journal where run_id = :run_id order by id"
+        return [(line["event"], line["table_name"]) for line in query(self.warehouse, sql, run_id=run_id)]
 
     def different(self, table: str = "calls_report") -> list[date]:
         """The days that the books call different."""
@@ -470,6 +498,122 @@ def test_customers_of_an_agent_are_compared_together(project: Callable[..., Conf
         customer.change(CALLS, call["id"], {"wait_duration": 999})
         account.reconcile("full", FIRST, DAYS[3])
         assert [str(day) for day in account.different()] == [call["event_date"]]
+
+
+REPORTS = ("calls_report", "chats_report", "goals_report")
+
+
+def load_reports(open_account: OpenAccount, **source: Any) -> Account:
+    """Three days of three reports, of which the configuration compares the calls."""
+    account = open_account(5, tables=f"[{', '.join(REPORTS)}]", **source)
+    account.load(FIRST, DAYS[2])
+    account.asked()
+    return account
+
+
+def test_the_launchpad_names_reports_and_one_period(open_account: OpenAccount) -> None:
+    """The Launchpad asked for the days of each report, and reports that nobody named were compared too, for points."""
+    account = load_reports(open_account)
+    assert [node.name for node in build_definitions(account.config).resolve_job_def("reconcile_main").nodes] == [
+        "main__equals_api"
+    ]
+    result = account.launch(tables=["goals_report", "chats_report"], last_day=str(DAYS[1]))
+    assert result.success
+    assert account.compared(result.run_id) == [("done", f"equals_api {name}") for name in REPORTS[1:]]
+    assert account.asked() == ["get.chats_report", "get.goals_report"]
+    days = {str(day) for day in DAYS[:2]}
+    shown = {table: evaluations(account.instance, table) for table in REPORTS}
+    assert {table: set(of_table) for table, of_table in shown.items()} == {
+        "calls_report": set(),
+        "chats_report": days,
+        "goals_report": days,
+    }
+    assert all(each.passed for of_table in shown.values() for each in of_table.values())
+    # The whole job: what the configuration says.
+    assert account.launch().success
+    assert account.asked() == ["get.calls_report"]
+    assert set(evaluations(account.instance)) == {str(day) for day in DAYS[:3]}
+    # Checks that are selected: those, whatever the configuration says.
+    account.reconcile("full", FIRST, DAYS[2], "goals_report")
+    assert account.asked() == ["get.goals_report"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            {"tables": ["goals_report", "chat_report", "tags"]},
+            "tables: 'chat_report' is not among the reports of the source main; did you mean 'chats_report'?; "
+            "tables: 'tags' is not among the reports of the source main: calls_report, chats_report, goals_report",
+        ),
+        ({"first_day": "02.03.2026"}, "first_day: '02.03.2026' is no date; write it as YYYY-MM-DD"),
+        ({"first_day": "2026-03-05"}, "first_day 2026-03-05 is later than last_day 2026-03-04: swap them"),
+        ({"first_day": "2020-01-01"}, "first_day 2020-01-01 is before start_date 2026-01-01 of the source main"),
+        ({"mode": "fast", "last_day": "x"}, "mode: 'fast' is none of quick, sampled, full; last_day: 'x' is no date"),
+    ],
+)
+def test_wrong_words_in_the_launchpad_are_one_clear_line(
+    words: dict[str, Any], said: str, open_account: OpenAccount
+) -> None:
+    """Nothing is asked, nothing is noted."""
+    account = open_account(5, tables=f"[{', '.join(REPORTS)}]")
+    result = account.launch(**words)
+    (told,) = failures(result)
+    assert told.startswith(f"equals_api: {said}")
+    assert account.asked() == []
+    assert account.compared(result.run_id) == []
+
+
+def test_a_custom_report_may_be_called_like_the_check(project: Callable[..., Config]) -> None:
+    """Its step has another name than that of the checks."""
+    report = {"name": "equals api", "report": "calls_report", "fields": ["id"]}
+    config = project(json.dumps([report]), base_url="sandbox", token=SANDBOX_TOKEN)
+    steps = {node.name for node in build_definitions(config).resolve_job_def("report_main__equals_api").nodes}
+    assert "main_equals_api" in steps
+    assert equals_api.step_name(config.sources[0]) == "main__equals_api"
+
+
+def test_the_configuration_may_compare_what_is_not_loaded(open_account: OpenAccount) -> None:
+    """The whole job names what to write into `tables` then; a check that is selected is compared all the same."""
+    account = open_account(5, tables="[goals_report, chats_report]")
+    account.load(FIRST, DAYS[2])
+    (told,) = failures(account.launch())
+    assert told == "equals_api: tables: main loads none of calls_report; name some of chats_report, goals_report"
+    account.reconcile("full", FIRST, DAYS[2], "goals_report")
+    assert len(evaluations(account.instance, "goals_report")) == 3
+
+
+def test_a_report_that_fails_leaves_the_others_compared(open_account: OpenAccount) -> None:
+    """Each has its line in the journal; the run fails at its end and says why."""
+    account = load_reports(open_account)
+    account.sandbox.settings.refused_methods = {"get.chats_report": "forbidden"}
+    result = account.launch(tables=list(REPORTS))
+    (told,) = failures(result)
+    assert told.startswith("main/equals_api chats_report 2026-03-02 to 2026-03-04: ")
+    assert account.compared(result.run_id) == [
+        ("done", "equals_api calls_report"),
+        ("failed", "equals_api chats_report"),
+        ("done", "equals_api goals_report"),
+    ]
+    assert [len(evaluations(account.instance, table)) for table in REPORTS] == [3, 0, 3]
+    account.sandbox.settings.refused_methods["get.calls_report"] = "forbidden"
+    (both,) = failures(account.launch(tables=list(REPORTS)))
+    assert both.startswith("2 of 3 reports could not be compared: main/equals_api calls_report 2026-03-02 to ")
+    assert "; main/equals_api chats_report 2026-03-02 to " in both
+
+
+def test_no_points_left_ends_the_comparison(open_account: OpenAccount) -> None:
+    """The other reports have no points either: they are not asked for, and what was compared stays."""
+    account = load_reports(open_account)
+    account.sandbox.settings.day_limit = account.sandbox.points_spent + 1
+    result = account.launch(tables=list(REPORTS))
+    assert points_spent_until(result) is not None
+    assert account.compared(result.run_id) == [
+        ("done", "equals_api calls_report"),
+        ("failed", "equals_api chats_report"),
+    ]
+    assert [len(evaluations(account.instance, table)) for table in REPORTS] == [3, 0, 0]
+    assert account.spent() == 1
 
 
 def test_metadata_name_what_differs(open_account: OpenAccount) -> None:

@@ -366,7 +366,26 @@ def test_the_job_is_there_where_days_are_kept(project: Callable[..., Config]) ->
         DagsterInstance.ephemeral() as instance,
         build_schedule_context(instance, scheduled_execution_time=NOW) as context,
     ):
-        assert len(schedule.evaluate_tick(context).run_requests or []) == 1
+        (request,) = schedule.evaluate_tick(context).run_requests or []
+    assert request.run_config == {"ops": {"delete_old_days_of_main": {"config": {"dry_run": False}}}}
+
+
+def test_a_launch_by_hand_only_counts(loaded: Loaded) -> None:
+    """The Launchpad of the job deleted at once unless somebody wrote `dry_run: true`; the schedule deletes."""
+    config = loaded.config(keep_days=40)
+    job = build_definitions(config).resolve_job_def("retain_main")
+    before = loaded.tables()
+    counted = figures(job.execute_in_process(instance=loaded.instance, raise_on_error=False))
+    assert (counted["dry_run"], loaded.tables()) == (True, before)
+    schedule = build_definitions(config).get_repository_def().get_schedule_def("retain_main_schedule")
+    with build_schedule_context(loaded.instance, scheduled_execution_time=NOW) as context:
+        (request,) = schedule.evaluate_tick(context).run_requests or []
+    deleted = figures(
+        job.execute_in_process(run_config=request.run_config, instance=loaded.instance, raise_on_error=False)
+    )
+    assert (deleted["dry_run"], deleted["rows"]) == (False, counted["rows"])
+    assert counted["rows"] > 0
+    assert loaded.tables() != before
 
 
 def test_the_command(loaded: Loaded) -> None:
