@@ -6,24 +6,22 @@ and so would a check of a run that was killed. The rows also outnumber everythin
 of a backfill of 90 days. Without them a check shows its latest result, and a day without a result shows none.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any, cast
 
 from dagster import DagsterEventType
+from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.config import PostgresStorageConfig
 from dagster._core.storage.event_log import EventLogStorage
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
-
-if TYPE_CHECKING:
-    from dagster._core.events.log import EventLogEntry
-    from dagster._core.storage.config import PostgresStorageConfig
-
 from dagster_postgres.utils import pg_url_from_config
 
 
 class ResultStorage(PostgresEventLogStorage):
     """Events of runs, of checks their results alone."""
 
-    def store_event(self, event: "EventLogEntry") -> None:
+    def store_event(self, event: EventLogEntry) -> None:
         """Store an event, unless it says that a check is about to be evaluated."""
         if event.dagster_event_type != DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
             super().store_event(event)
@@ -40,11 +38,11 @@ class ProjectStorage(DagsterPostgresStorage):
 
     @classmethod
     def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: "PostgresStorageConfig"
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> "ProjectStorage":
         """Make the storage of a configuration."""
-        autocreates = config_value.get("should_autocreate_tables", True)
-        return cls(pg_url_from_config(config_value), autocreates, inst_data)
+        url = pg_url_from_config(cast(PostgresStorageConfig, config_value))
+        return cls(url, config_value.get("should_autocreate_tables", True), inst_data)
 
     @property
     def event_log_storage(self) -> EventLogStorage:

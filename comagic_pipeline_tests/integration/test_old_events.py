@@ -63,7 +63,7 @@ def launch(config: Config, instance: DagsterInstance) -> ExecuteInProcessResult:
 def rows(instance: DagsterInstance, sql: str) -> dict[Any, int]:
     """The two columns of a query of Dagster's storage."""
     with storage_of(instance).index_connection() as connection:
-        return dict(connection.execute(text(sql)).tuples().all())
+        return dict(connection.execute(text(sql)).all())
 
 
 def checks(instance: DagsterInstance) -> dict[Any, int]:

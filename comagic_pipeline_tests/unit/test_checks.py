@@ -129,13 +129,12 @@ def test_fewer_than_four_days_are_not_enough() -> None:
     assert volume([]) is None
 
 
-def test_a_finding_is_the_same_in_a_run_and_outside_of_it() -> None:
-    """Result and evaluation carry all that was found."""
-    finding = Finding(AssetKey("a"), "check", False, "what", {"count": 1}, AssetCheckSeverity.ERROR)
-    for told in (finding.result(), finding.evaluation()):
-        assert (told.asset_key, told.check_name, told.passed) == (AssetKey("a"), "check", False)
-        assert (told.description, told.severity) == ("what", AssetCheckSeverity.ERROR)
-        assert told.metadata["count"].value == 1
+def test_an_evaluation_carries_all_that_was_found() -> None:
+    """It is the same in a run and outside of one."""
+    told = Finding(AssetKey("a"), "check", False, "what", {"count": 1}, AssetCheckSeverity.ERROR).evaluation()
+    assert (told.asset_key, told.check_name, told.passed) == (AssetKey("a"), "check", False)
+    assert (told.description, told.severity) == ("what", AssetCheckSeverity.ERROR)
+    assert told.metadata["count"].value == 1
 
 
 def test_the_first_days_are_named() -> None:
