@@ -13,7 +13,7 @@ from comagic_pipeline.config import Config
 from comagic_pipeline.tables import DICTIONARIES, REPORTS
 from comagic_pipeline.warehouse.embedded import EmbeddedServer
 from comagic_pipeline.warehouse.engine import Schemas, Warehouse
-from comagic_pipeline.warehouse.migrations import upgrade
+from comagic_pipeline.warehouse.migrations import check_current, upgrade
 
 _log = logging.getLogger(__name__)
 
@@ -36,14 +36,24 @@ def open_warehouse(config: Config) -> Iterator[Warehouse]:
 
     Raises ConfigError, WarehouseError or EmbeddedServerError with the place and the mend.
     """
-    with connect_warehouse(config) as warehouse:
+    with _connect(config) as warehouse:
         _upgrade(warehouse)
         yield warehouse
 
 
 @contextmanager
 def connect_warehouse(config: Config) -> Iterator[Warehouse]:
-    """The warehouse as it is, for a look; raises what `open_warehouse` raises."""
+    """The warehouse as it is, for a look: sensors and schedules have no time to change it.
+
+    Raises what `open_warehouse` raises, and WarehouseError when the warehouse was not prepared for this release.
+    """
+    with _connect(config) as warehouse:
+        check_current(warehouse)
+        yield warehouse
+
+
+@contextmanager
+def _connect(config: Config) -> Iterator[Warehouse]:
     schemas = Schemas(**config.warehouse.schemas.model_dump())
     if config.warehouse.url is not None:
         with Warehouse(config.warehouse.url.resolve("warehouse.url"), schemas) as warehouse:

@@ -40,6 +40,10 @@ _LOOKED_AT = "looked_at"
 _ALERT_SECONDS = 60
 
 
+_UNUSABLE = (ConfigError, WarehouseError, EmbeddedServerError, SQLAlchemyError)
+"""Why a sensor does nothing this time, and looks again at its next tick."""
+
+
 def continuation_sensor(config: Config, source: Source, jobs: SourceJobs, clock: Clock = utc_now) -> SensorDefinition:
     """Goes on with days that were asked for and are not loaded; keeps checks up to date that change without a run."""
 
@@ -58,8 +62,8 @@ def continuation_sensor(config: Config, source: Source, jobs: SourceJobs, clock:
                 checks, cursor = _changed_checks(source, warehouse, clock, context.cursor)
                 # Last, for it notes that a run begins: nothing may fail between that and the request for it.
                 found = next_run(config, source, context.instance, warehouse, clock)
-        except (ConfigError, WarehouseError, EmbeddedServerError) as error:
-            return SensorResult(skip_reason=str(error))
+        except _UNUSABLE as error:
+            return SensorResult(skip_reason=_reason(error))
         if isinstance(found, Continuation):
             return SensorResult(run_requests=[jobs.with_checks(found.request)], asset_events=checks, cursor=cursor)
         return SensorResult(skip_reason=found, asset_events=checks, cursor=cursor)
@@ -84,8 +88,8 @@ def healing_sensor(
         try:
             with connect_warehouse(config) as warehouse:
                 found = next_healing(source, context.instance, warehouse, clock())
-        except (ConfigError, WarehouseError, EmbeddedServerError) as error:
-            return SensorResult(skip_reason=str(error))
+        except _UNUSABLE as error:
+            return SensorResult(skip_reason=_reason(error))
         if isinstance(found, Healing):
             request = found.request(jobs.go_on.name, reconcile.name)
             return SensorResult(run_requests=[jobs.with_checks(request)])
@@ -111,16 +115,21 @@ def alert_sensor(config: Config, clock: Clock = utc_now) -> SensorDefinition:
             post = Post(config, context.cursor)
             with connect_warehouse(config) as warehouse:
                 told = look(config, context.instance, warehouse, checks, post, clock())
-        except (ConfigError, WarehouseError, EmbeddedServerError) as error:
-            return SensorResult(skip_reason=str(error))
-        except SQLAlchemyError as error:
-            return SensorResult(skip_reason=one_line(error))
+        except _UNUSABLE as error:
+            return SensorResult(skip_reason=_reason(error))
         for address in told.failed:
             context.log.warning(f"{address} did not take a message; it is tried again")
         said = f"{told.causes} causes go on, {told.sent} messages sent"
         return SensorResult(skip_reason=said, cursor=post.state)
 
     return tell
+
+
+def _reason(error: Exception) -> str:
+    """Return in one line why a sensor does nothing; errors of our own name the place and the fix themselves."""
+    return (
+        f"a query of the database failed: {one_line(error)}" if isinstance(error, SQLAlchemyError) else one_line(error)
+    )
 
 
 def _changed_checks(

@@ -5,6 +5,7 @@ Raw tables are not here: they follow the catalog (`raw.py`).
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -47,12 +48,22 @@ def upgrade(warehouse: Warehouse, methods: Iterable[Method]) -> list[str]:
 
 def is_current(warehouse: Warehouse) -> bool:
     """True when no revision is missing."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    with warehouse.connect() as connection:
-        version = warehouse.quote("ops", "alembic_version")
-        if connection.scalar(text("select to_regclass(:name)"), {"name": version}) is None:
-            return False
-        return bool(connection.scalar(text(f"select version_num from {version}")) == head)  # noqa: S608 - a quoted name
+    return _revision(warehouse) == _revisions()[0]
+
+
+def check_current(warehouse: Warehouse) -> None:
+    """Raises WarehouseError when this release has migrations that the warehouse lacks, or the other way round."""
+    revision = _revision(warehouse)
+    if revision == _revisions()[0]:
+        return
+    if revision is None or revision in _revisions():
+        raise WarehouseError(
+            f"{warehouse.address} is not prepared for this release: `comagic-pipeline up`, `doctor` or any load "
+            "creates the tables that are missing"
+        )
+    raise WarehouseError(
+        f"{warehouse.address} was made by a newer version of the project: start the services of that version instead"
+    )
 
 
 def alembic_config(connection: Connection, warehouse: Warehouse) -> Config:
@@ -61,6 +72,22 @@ def alembic_config(connection: Connection, warehouse: Warehouse) -> Config:
     config.attributes["connection"] = connection
     config.attributes["version_table_schema"] = warehouse.schemas.ops
     return config
+
+
+def _revision(warehouse: Warehouse) -> str | None:
+    """The revision of the warehouse; None when nobody prepared it."""
+    with warehouse.connect() as connection:
+        version = warehouse.quote("ops", "alembic_version")
+        if connection.scalar(text("select to_regclass(:name)"), {"name": version}) is None:
+            return None
+        revision: str | None = connection.scalar(text(f"select version_num from {version}"))  # noqa: S608 - quoted
+        return revision
+
+
+@cache
+def _revisions() -> tuple[str, ...]:
+    """The revisions of this release, the newest first. Alembic imports the files of all of them to tell."""
+    return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 def _config() -> Config:
