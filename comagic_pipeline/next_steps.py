@@ -19,6 +19,7 @@ from comagic_pipeline.api.errors import (
     SessionEndedError,
 )
 from comagic_pipeline.config import ConfigError
+from comagic_pipeline.warehouse.copying import RowsRefusedError
 from comagic_pipeline.warehouse.engine import WarehouseError
 from comagic_pipeline.warehouse.report_tables import StructureChangedError
 from comagic_pipeline.warehouse.retention import MonthsLeftError
@@ -48,6 +49,7 @@ _BY_CLASS: Mapping[type[BaseException], str] = {
     ConfigError: f"Correct the configuration, or set the variable, and start the services again; {_AGAIN}.",
     StructureChangedError: f"Take the change of the report back, or load it anew with --rebuild; {_AGAIN}.",
     MonthsLeftError: "Do what the message says; the next run of retention deletes what was left.",
+    RowsRefusedError: f"See whether there is a newer version of comagic_pipeline; else report the message; {_AGAIN}.",
     WarehouseError: f"See that the database runs and can be reached. {BY_ITSELF}",
     SQLAlchemyError: f"See that the database runs and has room. {BY_ITSELF}",
 }

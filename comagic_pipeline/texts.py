@@ -105,6 +105,12 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"Leave the table out: tables in the configuration\.", "Уберите таблицу из tables в настройках."),
         (r"See whether there is a newer version of comagic_pipeline; until then leave the table out\.",
          "Проверьте, нет ли новой версии comagic_pipeline; до тех пор не загружайте таблицу."),
+        (r"See whether there is a newer version of comagic_pipeline; else report the message",
+         "Проверьте, нет ли новой версии comagic_pipeline; если нет, сообщите разработчикам текст ошибки"),
+        (r"the database refuses more than (\d+) rows of (\S+), so that the days were left as they were; the last one "
+         r"because:", r"база не принимает больше \1 строк таблицы \2; дни остались как были; последняя причина:"),
+        (r"(\S+): (\d+) rows could not be stored \(comagic_ops\.rejected_rows\)",
+         r"\1: не сохранено строк: \2 (comagic_ops.rejected_rows)"),
         (r"Correct what the message names", "Исправьте то, что названо в сообщении"),
         (r"Correct the configuration, or set the variable, and start the services again",
          "Исправьте настройки или задайте переменную и перезапустите службы"),

@@ -51,12 +51,18 @@ def dictionary_asset(source: Source, method: Method, schemas: SchemaNames) -> As
                 now = datetime.now(UTC)
                 place = (warehouse.get(), method, account)
                 try:
-                    entry.changes += replace_dictionary(*place, rows, rejected, now, shield, context.run.run_id)
+                    loaded = replace_dictionary(*place, rows, rejected, now, shield, context.run.run_id)
                 except LossRefusedError as error:
                     entry.refused.append(error.refusal)
                     entry.rows += error.refusal.rows
                 else:
-                    entry.rows += len(rows)
+                    entry.rows += loaded.rows
+                    entry.changes += loaded.changes
+                    if loaded.refused:
+                        # No check looks at what was rejected of a dictionary.
+                        entry.warnings.append(
+                            f"{method.table}: {loaded.refused} rows could not be stored (comagic_ops.rejected_rows)"
+                        )
 
             Customers(source, method, client, warehouse.get(), entry).load_each(load, lambda _: None)
         metadata: dict[str, Any] = {"dagster/row_count": entry.rows, "points": entry.points}

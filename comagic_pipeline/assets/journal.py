@@ -26,6 +26,7 @@ from comagic_pipeline.failures import note_unexpected
 from comagic_pipeline.next_steps import next_step
 from comagic_pipeline.warehouse import ops, waiting
 from comagic_pipeline.warehouse.changes import Changes
+from comagic_pipeline.warehouse.copying import RowsRefusedError
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
 from comagic_pipeline.warehouse.losses import Refusal
 from comagic_pipeline.warehouse.report_tables import StructureChangedError
@@ -192,6 +193,9 @@ def _settle(
     match error:
         case DayPointsSpentError():
             waiting.leave_for_points(connection, account_id, table, error.until)
+        case RowsRefusedError():
+            # The API's answer is at fault, and would cost its points again.
+            waiting.forget(connection, account_id, [table], *period, run_id=run_id)
         case WarehouseError() | SQLAlchemyError() | ComagicError(may_pass=True):
             waiting.leave_for_later(connection, account_id, table, run_id, utc_now())
         case None | Exception():

@@ -18,12 +18,13 @@ from sqlalchemy.dialects import postgresql
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.changes import Changes, Compared
+from comagic_pipeline.warehouse.copying import MOST_REFUSED, RowsRefusedError
 from comagic_pipeline.warehouse.doubtful_days import mark_refused
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.history import keep_versions
 from comagic_pipeline.warehouse.losses import LossRefusedError, Protection, Refusal, lossy_days
 from comagic_pipeline.warehouse.previous_rows import RemovedRows, put_back
-from comagic_pipeline.warehouse.targets import Account, RejectedValue, Target
+from comagic_pipeline.warehouse.targets import Account, RejectedValue, Target, Written
 from comagic_pipeline.warehouse.targets.raw import copy_raw, replaced_raw, rows_of
 from comagic_pipeline.warehouse.waiting import expect, strike_off
 
@@ -38,6 +39,15 @@ class LoadedDay:
     rows: int
     points: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class LoadedDictionary:
+    """How many rows of a dictionary are stored, how many the database refused, and what that changed."""
+
+    rows: int
+    refused: int
+    changes: Changes
 
 
 class DayLoad:
@@ -71,6 +81,7 @@ class DayLoad:
         self._emptied: set[date] = set()
         self._rows_of_day: Counter[date] = Counter()
         self._dropped: Counter[date] = Counter()
+        self._refused_rows = 0
         self._values = account.values | {"table_name": target.name}
 
     def __enter__(self) -> "DayLoad":
@@ -100,8 +111,17 @@ class DayLoad:
         self._rows_of_day.update(days)
         self._dropped.update(unwanted or {})
         self._dropped.update(value.day or first_day for value in rejected if value.column is None)
-        unfit = self._target.write(self._connection, self._warehouse, self._account, rows, days, loaded_at)
-        _reject(self._connection, self._values, [*rejected, *unfit], loaded_at, first_day)
+        written = self._target.write(self._connection, self._warehouse, self._account, rows, days, loaded_at)
+        self._rows_of_day -= written.lost
+        self._dropped += written.lost
+        self._count_refused(written)
+        _reject(self._connection, self._values, [*rejected, *written.rejected], loaded_at, first_day)
+
+    def _count_refused(self, written: Written) -> None:
+        """Raises RowsRefusedError when the database has refused very many rows since the last `complete`."""
+        self._refused_rows += len(written.refused)
+        if self._refused_rows > MOST_REFUSED:
+            raise RowsRefusedError(self._target.name, written.refused[-1].reason)
 
     def complete(
         self,
@@ -198,6 +218,7 @@ class DayLoad:
         self._refused = {}
         self._rows_of_day.clear()
         self._dropped.clear()
+        self._refused_rows = 0
 
     def _empty(self, first_day: date, last_day: date) -> None:
         days = [first_day + number * _DAY for number in range((last_day - first_day).days + 1)]
@@ -223,7 +244,7 @@ def replace_dictionary(
     loaded_at: datetime,
     protection: Protection | None = None,
     run_id: str = "",
-) -> Changes:
+) -> LoadedDictionary:
     """Replace all rows that the account has in a dictionary, in one transaction, and keep what changed as history.
 
     Raises LossRefusedError, and changes nothing, when it would lose more rows than the protection allows.
@@ -235,16 +256,22 @@ def replace_dictionary(
         replaced.take_away(connection, mine)
         _forget_rejected(connection, values)
         ids = (account.account_id, account.customer_user_id)
-        copy_raw(connection, warehouse, method, ((*ids, *msgspec.structs.astuple(row), loaded_at) for row in rows))
-        _reject(connection, values, rejected, loaded_at, None)
+        refused = copy_raw(
+            connection,
+            warehouse,
+            method,
+            lambda: ((*ids, *msgspec.structs.astuple(row), loaded_at) for row in rows),
+        )
+        stored = len(rows) - len(refused)
+        _reject(connection, values, [*rejected, *refused], loaded_at, None)
         keep_versions(connection, warehouse, method, account.values, loaded_at)
         compared = replaced.compare(connection, mine).get(None, Compared())
         if protection and protection.limit and protection.limit.is_exceeded_by(compared):
-            raise LossRefusedError(Refusal(None, compared.before, len(rows), account.customer_user_id))
+            raise LossRefusedError(Refusal(None, compared.before, stored, account.customer_user_id))
         if protection and protection.keeps_removed and compared.vanished:
             removed = RemovedRows(warehouse, account, run_id, loaded_at)
             removed.keep(connection, replaced.table, replaced.vanished(mine, [None]), (), None, method.key)
-        return compared.changes
+        return LoadedDictionary(stored, len(refused), compared.changes)
 
 
 def _rejected(values: Mapping[str, Any], days: Sequence[date] | None = None) -> ColumnElement[bool]:

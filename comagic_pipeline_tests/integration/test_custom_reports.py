@@ -410,7 +410,11 @@ def test_rows_that_do_not_fit_are_kept_aside(open_account: OpenAccount) -> None:
     assert [(line["column_name"], line["reason"]) for line in rejected] == [
         ("by_visitor.utm_source", "not a value of type integer"),
         (None, "the row has no visitor for by_visitor"),
-        (None, "another row of the day has the same key (visitor) in by_visitor"),
+        (
+            None,
+            "another row of the day has the same key (visitor) in by_visitor; "
+            "the first in the order of their texts is kept",
+        ),
     ]
     assert {(line["table_name"], line["event_date"]) for line in rejected} == {("v", FIRST)}
     assert rejected[0]["value"] == "vk"

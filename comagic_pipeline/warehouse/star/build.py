@@ -216,7 +216,8 @@ def _fitted(column: Column[Any]) -> str:
         default = "false"
     elif isinstance(column.type, Integer) and not isinstance(column.type, BigInteger) and not column.foreign_keys:
         # Not by least(), which takes NULL for the largest.
-        within = f"abs({column.name}) <= {_LARGEST_INTEGER} then {column.name}"
+        # Nor by abs(): the smallest bigint has none, and fails the build.
+        within = f"{column.name} between -{_LARGEST_INTEGER} and {_LARGEST_INTEGER} then {column.name}"
         value, default = f"(case when {within} else sign({column.name}) * {_LARGEST_INTEGER} end)::integer", "0"
     elif isinstance(column.type, Numeric):
         scale = column.type.scale or 0

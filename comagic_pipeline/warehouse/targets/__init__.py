@@ -1,13 +1,16 @@
 """Where the rows of a report go, a module for each kind of tables: what `load.DayLoad` fills, day by day."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Protocol
 
+import msgspec
 from sqlalchemy import Connection, Executable, Table
 
 from comagic_pipeline.warehouse.changes import Compared
+from comagic_pipeline.warehouse.copying import RefusedRow
 from comagic_pipeline.warehouse.engine import Warehouse
 
 
@@ -33,6 +36,52 @@ class RejectedValue(Protocol):
     @property
     def reason(self) -> str:
         """Why it does not fit."""
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """A row that the database refuses, as a `RejectedValue`."""
+
+    key: str
+    day: date | None
+    value: str
+    reason: str
+    column: None = None
+
+    @classmethod
+    def of(
+        cls, row: RefusedRow, columns: Sequence[str], own: Collection[str], key: Sequence[str], day: str, repeated: str
+    ) -> "RejectedRow":
+        """Return the row as it is rejected; `columns` name its values, `day` is that of the day, if it is there.
+
+        `own` are columns that the API does not give, `key` those of the key, `repeated` is the reason where another
+        row has the same.
+        """
+        values = dict(zip(columns, row.values, strict=True))
+        came = {name: value for name, value in values.items() if name not in own and not _is_empty(value)}
+        label = ", ".join(str(values[name]) for name in key)
+        text = msgspec.json.encode(came).decode()
+        return cls(label, values.get(day), text, repeated if row.is_repeated else row.reason)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, msgspec.Raw) and bytes(value) == b"null")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was not written of the rows of a report: `rejected` did not fit.
+
+    `lost` counts by day the rows that are stored nowhere; a row of several tables may be stored in some of them.
+    """
+
+    rejected: Sequence[RejectedValue] = ()
+    lost: Counter[date] = field(default_factory=Counter)
+
+    @property
+    def refused(self) -> list[RejectedRow]:
+        """The rows among them that the database refused."""
+        return [value for value in self.rejected if isinstance(value, RejectedRow)]
 
 
 @dataclass(frozen=True)
@@ -87,8 +136,8 @@ class Target(Protocol):
         rows: Sequence[Any],
         days: Sequence[date],
         loaded_at: datetime,
-    ) -> Iterable[RejectedValue]:
-        """Add rows, each with its day; gives what did not fit."""
+    ) -> Written:
+        """Add rows, each with its day; returns what did not fit, rows that the database refuses included."""
 
     def compare(
         self,

@@ -5,6 +5,7 @@ keeps its id as long as its key stays, whatever comes or goes beside it. Rows th
 second load writes nothing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -33,7 +34,7 @@ from comagic_pipeline.warehouse.changes import PARTITION, PLACE, Changes, Compar
 from comagic_pipeline.warehouse.copying import copy_rows
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.months import ensure_months
-from comagic_pipeline.warehouse.targets import Account, RejectedValue, Removed
+from comagic_pipeline.warehouse.targets import Account, RejectedRow, Removed, Written
 
 metadata = MetaData(schema="star")
 
@@ -121,11 +122,16 @@ class JsonReportTarget:
         rows: Sequence[Any],
         days: Sequence[date],
         loaded_at: datetime,  # noqa: ARG002
-    ) -> Iterable[RejectedValue]:
+    ) -> Written:
         """COPY the rows aside."""
-        values = ((day, *self.place(row), self.json(row)) for row, day in zip(rows, days, strict=True))
-        copy_rows(connection, warehouse, "pg_temp.incoming_rows", [*_COLUMNS], [*_COLUMNS.values()], values)
-        return ()
+
+        def values() -> Iterable[tuple[Any, ...]]:
+            return ((day, *self.place(row), self.json(row)) for row, day in zip(rows, days, strict=True))
+
+        names, types = [*_COLUMNS], [*_COLUMNS.values()]
+        refused = copy_rows(connection, warehouse, "pg_temp.incoming_rows", names, types, values)
+        rejected = [RejectedRow.of(row, names, (), ["row_key"], "simple_date", row.reason) for row in refused]
+        return Written(rejected, Counter(row.values[0] for row in refused))
 
     def compare(
         self,

@@ -1,6 +1,7 @@
 """The raw table of a report as a target: every column as the API gives it, COPYed as it comes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from operator import attrgetter
 from typing import Any
@@ -14,8 +15,8 @@ from comagic_pipeline.warehouse.copying import COPY_TYPES, copy_rows
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.months import ensure_months
 from comagic_pipeline.warehouse.previous_rows import put_back
-from comagic_pipeline.warehouse.raw import raw_table
-from comagic_pipeline.warehouse.targets import Account, RejectedValue, Removed
+from comagic_pipeline.warehouse.raw import OWNER, raw_table
+from comagic_pipeline.warehouse.targets import Account, RejectedRow, Removed, Written
 
 
 def day_of_moment(moment: datetime | date) -> date:
@@ -52,13 +53,16 @@ class RawTarget:
         rows: Sequence[Any],
         days: Sequence[date],
         loaded_at: datetime,
-    ) -> Iterable[RejectedValue]:
+    ) -> Written:
         """COPY the rows."""
         ids = (account.account_id, account.customer_user_id)
-        tuples = map(msgspec.structs.astuple, rows)
-        values = ((*ids, *row, day, loaded_at) for row, day in zip(tuples, days, strict=True))
-        copy_raw(connection, warehouse, self._method, values)
-        return ()
+
+        def values() -> Iterable[tuple[Any, ...]]:
+            tuples = map(msgspec.structs.astuple, rows)
+            return ((*ids, *row, day, loaded_at) for row, day in zip(tuples, days, strict=True))
+
+        refused = copy_raw(connection, warehouse, self._method, values)
+        return Written(refused, Counter(row.day for row in refused if row.day))
 
     def compare(
         self,
@@ -103,9 +107,15 @@ def replaced_raw(method: Method) -> Replaced:
     return Replaced(raw_table(method), method.key, method.is_key_unique, "event_date" if method.has_period else None)
 
 
-def copy_raw(connection: Connection, warehouse: Warehouse, method: Method, rows: Iterable[tuple[Any, ...]]) -> None:
-    """COPY tuples in the order of the declared columns into the raw table of a method."""
+def copy_raw(
+    connection: Connection, warehouse: Warehouse, method: Method, rows: Callable[[], Iterable[tuple[Any, ...]]]
+) -> list[RejectedRow]:
+    """COPY tuples in the order of the declared columns into the raw table of a method; returns those it refuses."""
     types = ["int4", "int8", *(COPY_TYPES[column.type] for column in method.columns)]
     types += ["date", "timestamptz"] if method.has_period else ["timestamptz"]
     columns = raw_table(method).columns.keys()
-    copy_rows(connection, warehouse, warehouse.quote("raw", method.table), columns, types, rows)
+    whole = "day" if method.has_period else "list"
+    repeated = f"another row of the {whole} has the same key ({', '.join(method.key)}); the one that came first is kept"
+    refused = copy_rows(connection, warehouse, warehouse.quote("raw", method.table), columns, types, rows)
+    own = (*OWNER, "event_date", "loaded_at")
+    return [RejectedRow.of(row, columns, own, method.key, "event_date", repeated) for row in refused]

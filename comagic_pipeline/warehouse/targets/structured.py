@@ -13,7 +13,7 @@ from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.months import ensure_months
 from comagic_pipeline.warehouse.previous_rows import put_back
 from comagic_pipeline.warehouse.report_tables import OWN_COLUMNS, ReportTable, sql_table
-from comagic_pipeline.warehouse.targets import Account, RejectedValue, Removed
+from comagic_pipeline.warehouse.targets import Account, RejectedRow, RejectedValue, Removed, Written
 
 RowsOf = Callable[[Sequence[Any], Sequence[date], list[RejectedValue]], Iterator[tuple[Any, ...]]]
 """Rows of a report and their days as tuples of a table: the day, then its columns. Adds what does not fit to a list."""
@@ -54,7 +54,7 @@ class StructuredTarget:
         rows: Sequence[Any],
         days: Sequence[date],
         loaded_at: datetime,
-    ) -> Iterable[RejectedValue]:
+    ) -> Written:
         """COPY the rows of each table: aside, where its key may not tell them apart."""
         rejected: list[RejectedValue] = []
         owner = (account.account_id, account.customer_user_id, self.processor_id)
@@ -62,9 +62,19 @@ class StructuredTarget:
             target = _aside(number) if table.may_repeat else warehouse.quote("star", table.name)
             columns = sql_table(table).columns.keys()
             types = ["int4", "int8", "int4", "date", *(COPY_TYPES[column.type] for column in table.columns)]
-            values = ((*owner, *row, loaded_at) for row in rows_of(rows, days, rejected))
-            copy_rows(connection, warehouse, target, columns, [*types, "timestamptz"], values)
-        return rejected
+            unfit: list[RejectedValue] = []
+
+            def values(rows_of: RowsOf = rows_of, unfit: list[RejectedValue] = unfit) -> Iterable[tuple[Any, ...]]:
+                unfit.clear()
+                return ((*owner, *row, loaded_at) for row in rows_of(rows, days, unfit))
+
+            refused = copy_rows(connection, warehouse, target, columns, [*types, "timestamptz"], values)
+            repeated = f"{_repeated(table)}; the one that came first is kept"
+            rejected += unfit
+            rejected += [
+                RejectedRow.of(row, columns, OWN_COLUMNS, table.key, "simple_date", repeated) for row in refused
+            ]
+        return Written(rejected)
 
     def compare(
         self,
@@ -119,7 +129,7 @@ class StructuredTarget:
             values = account.values | {
                 "table_name": self.name,
                 "loaded_at": loaded_at,
-                "reason": f"another row of the day has the same key ({', '.join(table.key)}) in {table.name}",
+                "reason": f"{_repeated(table)}; the first in the order of their texts is kept",
                 "not_compared": [*OWN_COLUMNS],
             }
             for statement in (_KEEP_ONE, _REJECT_OTHERS):
@@ -135,6 +145,10 @@ def _which(table: ReportTable, account: Account, days: Sequence[date]) -> Column
 
 def _replaced(table: ReportTable) -> Replaced:
     return Replaced(sql_table(table), table.key, bool(table.key), "simple_date")
+
+
+def _repeated(table: ReportTable) -> str:
+    return f"another row of the day has the same key ({', '.join(table.key)}) in {table.name}"
 
 
 def _aside(number: int) -> str:
