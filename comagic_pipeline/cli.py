@@ -68,7 +68,7 @@ def demo() -> None:
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Port of the web server.")
 @click.option("--allow-host", "hosts", multiple=True, help="Another name of this machine in browsers; may be repeated.")
 def up(host: str, port: int, hosts: tuple[str, ...]) -> None:
-    """Run the Dagster web server and daemon: UI, backfills, schedules. Ctrl-C stops them."""
+    """Run the Dagster web server, daemon and code server: UI, backfills, schedules. Ctrl-C stops them."""
     from comagic_pipeline.config import load_config
 
     config = load_config()

@@ -54,6 +54,7 @@ ENVIRONMENT: Mapping[str, tuple[str, str]] = {
         TIMEOUTS, ("Seconds that Dagster waits for its code server; at least the default", f"`{LEAST_TIMEOUT}`")
     ),
     "DAGSTER_EVENT_BATCH_SIZE": ("How many events Dagster writes at once; set by the commands", "`100`"),
+    "DAGSTER_GRPC_MAX_WORKERS": ("How many requests the code server answers at once; set by `up`", "`12`"),
     "NO_PROXY": ("Hosts that are asked without a proxy; this machine always is", ""),
     "SSL_CERT_DIR": ("Folder of the certificates that are trusted", "those of the package certifi"),
     "SSL_CERT_FILE": ("File of the certificates that are trusted", "those of the package certifi"),

@@ -9,15 +9,27 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import click
+import psutil
+
+from comagic_pipeline.commands.logs import open_log
 from comagic_pipeline.config import SANDBOX, SANDBOX_PORT, SANDBOX_URL_VARIABLE, Config, ConfigError
 
-_START_SECONDS = 90.0
 _STOP_SECONDS = 20.0
+_ANSWER_SECONDS = 10.0
+"""How long a service of this machine may take for an answer: on a busy one an easy page took more than two."""
+_LOOK_SECONDS = 10.0
+"""How often it is told that a service is still starting."""
+_IDLE_SECONDS = 600.0
+"""After how long a service that starts, prints nothing and uses no CPU is given up."""
+_IDLE_CPU_SECONDS = 5.0
+"""A process that only waits uses less in that time."""
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -25,22 +37,38 @@ class ServiceError(Exception):
     """A process that the command needs did not start or ended by itself."""
 
 
+PROGRAMS = Path(sys.executable).parent
+"""Where Dagster's commands are: beside the interpreter, whether the environment is activated or not."""
+Say = Callable[[str], None]
+"""Tells a line to the person at the terminal."""
+_say: Say = partial(click.echo, err=True)
+
+
 class Service:
     """A process that lives as long as the command; what it prints goes to a file."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, pass_fds: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        pass_fds: Sequence[int] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start it, with the variables of `environment` besides our own."""
         self.name, self.log = name, log
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as output:
+        with open_log(log) as output:
+            output.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC {name} starts\n".encode())
             self._child = subprocess.Popen(  # noqa: S603
                 command,
                 pass_fds=pass_fds,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env=os.environ | (environment or {}),
                 # Ctrl-C is for the command, which then stops its services in order.
                 start_new_session=True,
-                preexec_fn=partial(_end_with, os.getpid()) if sys.platform == "linux" else None,
+                preexec_fn=partial(_prepare, os.getpid()),
             )
 
     def __enter__(self) -> "Service":
@@ -75,14 +103,45 @@ class Service:
         if self._child.poll() is not None:
             raise ServiceError(f"{self.name} ended with exit code {self._child.returncode}; see {self.log}")
 
-    def wait(self, is_ready: Callable[[], bool]) -> None:
-        """Wait until it is ready; raises ServiceError when it ends before, or takes too long."""
-        deadline = time.monotonic() + _START_SECONDS
+    def wait(
+        self,
+        is_ready: Callable[[], bool],
+        say: Say = _say,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Wait until it is ready, as long as it lives and works, and say every 10 seconds that it is starting.
+
+        Raises ServiceError when it ends before, or has been silent and idle for 10 minutes.
+        """
+        began = looked = busy = clock()
+        cpu, size = self._cpu_seconds(), _size(self.log)
         while not is_ready():
             self.check()
-            if time.monotonic() > deadline:
-                raise ServiceError(f"{self.name} was not ready after {_START_SECONDS:.0f} s; see {self.log}")
-            time.sleep(0.1)
+            sleep(0.1)
+            if (now := clock()) - looked < _LOOK_SECONDS:
+                continue
+            looked = now
+            say(f"{self.name} is starting ({now - began:.0f} s), see {self.log}")
+            if _size(self.log) != size or self._cpu_seconds() - cpu > _IDLE_CPU_SECONDS:
+                cpu, size, busy = self._cpu_seconds(), _size(self.log), now
+            if now - busy > _IDLE_SECONDS:
+                raise ServiceError(f"{self.name} did nothing for {now - busy:.0f} s and was given up; see {self.log}")
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the process and the living ones that descend from it."""
+        with suppress(psutil.Error):
+            process = psutil.Process(self.pid)
+            return [process, *process.children(recursive=True)]
+        return []
+
+    def _cpu_seconds(self) -> float:
+        total = 0.0
+        for process in self.processes():
+            with suppress(psutil.Error):
+                # Those of children that have ended included, where the system tells.
+                total += sum(process.cpu_times()[:4])
+        return total
 
 
 @contextmanager
@@ -105,8 +164,12 @@ def sandbox_api(config: Config) -> Iterator[str | None]:
         yield url
 
 
-def _end_with(parent: int) -> None:
-    """Ask the kernel to stop this process when the command, its parent, is killed and cannot do so itself."""
+def _prepare(parent: int) -> None:
+    """Make the process heed SIGINT, and on Linux let it end when the command, its parent, is killed."""
+    # A shell ignores it on behalf of what it starts in the background, and children inherit that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.platform != "linux":
+        return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(1)  # killed before the kernel was asked
@@ -116,10 +179,14 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Asks this machine without the proxy that the environment may name."""
 
 
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
 def answers(url: str) -> bool:
     """True when somebody answers at this address of this machine, with whatever status."""
     try:
-        with _direct.open(url, timeout=2):
+        with _direct.open(url, timeout=_ANSWER_SECONDS):
             return True
     except urllib.error.HTTPError:
         return True

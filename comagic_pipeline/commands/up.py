@@ -1,26 +1,27 @@
-"""`up`: the Dagster webserver and daemon, after the one step that prepares instance and warehouse."""
+"""`up`: the Dagster web server, daemon and code server, after the one step that prepares instance and warehouse."""
 
 import os
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
+from functools import partial
 
 from rich.console import Console
 
-from comagic_pipeline.commands.services import Service, answers, require_free_port, sandbox_api
+from comagic_pipeline.commands.code_server import CodeServer
+from comagic_pipeline.commands.logs import rotate_all
+from comagic_pipeline.commands.services import PROGRAMS, Service, answers, require_free_port, sandbox_api
 from comagic_pipeline.commands.up_lock import only_services, only_up
 from comagic_pipeline.commands.web_server import HOSTS_VARIABLE, LOOPBACK
 from comagic_pipeline.config import Config
-from comagic_pipeline.dagster_environment import PROJECT_FOLDER, instance_home
+from comagic_pipeline.dagster_environment import instance_home
 from comagic_pipeline.instance import open_instance
 from comagic_pipeline.recovery import recover
 from comagic_pipeline.resources import embedded_folder, make_views, open_warehouse
 from comagic_pipeline.warehouse.embedded import EmbeddedServer, status
 
-_PROGRAMS = Path(sys.executable).parent
-"""Where Dagster's commands are: beside the interpreter, whether the environment is activated or not."""
+_ROTATE_SECONDS = 60.0
 
 
 def up(config: Config, host: str, port: int, console: Console, allowed_hosts: Sequence[str] = ()) -> None:
@@ -44,7 +45,6 @@ def up(config: Config, host: str, port: int, console: Console, allowed_hosts: Se
             console.print(f"warehouse: {warehouse.address}", soft_wrap=True)
         if sandbox:
             console.print(f"sandbox API: {sandbox}")
-        workspace = ["-w", str(PROJECT_FOLDER / "workspace.yaml"), "--log-level", "warning"]
         os.environ[HOSTS_VARIABLE] = ",".join([host, *allowed_hosts])
         if host not in LOOPBACK:
             console.print(
@@ -52,29 +52,40 @@ def up(config: Config, host: str, port: int, console: Console, allowed_hosts: Se
                 'delete and stop; see "A login before the UI" in docs/operate.md',
                 soft_wrap=True,
             )
-        ui = [sys.executable, "-m", "comagic_pipeline.commands.web_server", *workspace, "-h", host, "-p", str(port)]
-        servers = _keep_alive(config, stack)
-        inherited = [server.lock_fd for server in servers]
-        services = [
-            stack.enter_context(Service(name, command, _log(config, name), inherited))
-            for name, command in (
-                ("dagster-webserver", ui),
-                ("dagster-daemon", [str(_PROGRAMS / "dagster-daemon"), "run", *workspace]),
-            )
-        ]
-        services[0].wait(lambda: answers(f"{url}/server_info"))
-        console.print(f"[bold]Dagster UI: {url}[/bold]   (Ctrl-C stops everything)")
-        while True:
-            for service in services:
-                service.check()
-            for server in servers:
-                # The daemon cannot: its sensors do not run without its storage.
-                server.start_again()
-            time.sleep(0.5)
+        _serve(config, host, port, console, stack)
 
 
-def _log(config: Config, name: str) -> Path:
-    return config.state_folder / f"{name}.log"
+def _serve(config: Config, host: str, port: int, console: Console, stack: ExitStack) -> None:
+    """Start the services on the stack, the web server's address last, and tend them until one ends."""
+    say, url = partial(console.print, soft_wrap=True, markup=False, highlight=False), f"http://{host}:{port}"
+    servers = _keep_alive(config, stack)
+    inherited = [server.lock_fd for server in servers]
+    # The first to start and the last to end: runs are its children, and nobody may ask it for more of them.
+    code_server = stack.enter_context(CodeServer(config, say, inherited))
+    code_server.wait()
+    workspace = ["-w", str(code_server.workspace), "--log-level", "warning"]
+    ui = [sys.executable, "-m", "comagic_pipeline.commands.web_server", *workspace, "-h", host, "-p", str(port)]
+    services = [
+        stack.enter_context(Service(name, command, config.state_folder / f"{name}.log", inherited))
+        for name, command in (
+            ("dagster-webserver", ui),
+            ("dagster-daemon", [str(PROGRAMS / "dagster-daemon"), "run", *workspace]),
+        )
+    ]
+    services[0].wait(lambda: answers(f"{url}/server_info"), say)
+    console.print(f"[bold]Dagster UI: {url}[/bold]   (Ctrl-C stops everything)")
+    rotated = time.monotonic()
+    while True:
+        for service in services:
+            service.check()
+        for server in servers:
+            # The daemon cannot: its sensors do not run without its storage.
+            server.start_again()
+        code_server.tend()
+        if time.monotonic() - rotated > _ROTATE_SECONDS:
+            rotate_all(config.state_folder)
+            rotated = time.monotonic()
+        time.sleep(0.5)
 
 
 def _keep_alive(config: Config, stack: ExitStack) -> list[EmbeddedServer]:

@@ -33,10 +33,10 @@ _LAUNCH_RUN = """mutation($params: ExecutionParams!) { launchPipelineExecution(e
 
 
 class Services:
-    """The web server and the daemon of a project folder. Kill them at the end, or use them as a context manager."""
+    """The services of a project folder. Kill them at the end, or use them as a context manager."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
-        self.port = free_port()
+        self.port, self.said = free_port(), ""
         self.process = start(
             "up", "--port", str(self.port), **{CONFIG_VARIABLE: str(folder / "comagic.yaml")} | environment
         )
@@ -54,10 +54,10 @@ class Services:
             self.stop(signal.SIGTERM)
 
     def stop(self, number: signal.Signals) -> int:
-        """Send a signal to `up`; gives its exit code."""
+        """Send a signal to `up`; gives its exit code. What it has printed is in `said` then."""
         self.process.send_signal(number)
         try:
-            self.process.communicate(timeout=PATIENCE)
+            self.said = "".join(self.process.communicate(timeout=PATIENCE))
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise

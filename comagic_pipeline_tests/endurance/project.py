@@ -14,9 +14,10 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from comagic_pipeline.commands.services import Service, ServiceError
+from comagic_pipeline.commands.code_server import CodeServer
+from comagic_pipeline.commands.services import PROGRAMS, Service, ServiceError
 from comagic_pipeline.config import CONFIG_VARIABLE, Config, load_config
-from comagic_pipeline.instance import PROJECT_FOLDER, STORAGE_VARIABLE, open_instance
+from comagic_pipeline.instance import STORAGE_VARIABLE, open_instance
 from comagic_pipeline.opening import WAREHOUSE_DATABASE, embedded_folder, open_warehouse
 from comagic_pipeline.recovery import recover
 from comagic_pipeline.warehouse.embedded import EmbeddedServer, status
@@ -24,8 +25,6 @@ from comagic_pipeline_tests.deployment.test_embedded_server import children
 
 PATIENCE = 300.0
 """Seconds for a load or a restart: a recovery, some repeated requests, two busy cores."""
-
-_DAEMON = Path(sys.executable).parent / "dagster-daemon"
 
 
 class Project:
@@ -36,24 +35,32 @@ class Project:
         self.server = EmbeddedServer(embedded_folder(config))
         self.restarts = 0
         self._random = random
+        self._code_server: CodeServer | None = None
         self._daemon: Service | None = None
 
     def __enter__(self) -> "Project":
         self.server.start()
-        self._start_daemon()
+        self._start_services()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._daemon:
-            self._daemon.__exit__()
+        self._stop_services()
         self.server.close()
 
-    def _start_daemon(self) -> None:
+    def _stop_services(self) -> None:
+        for service in (self._daemon, self._code_server):
+            if service:
+                service.__exit__()
+
+    def _start_services(self) -> None:
         """What `up` does, but for the web server."""
         with open_instance(self.config) as instance:
             with open_warehouse(self.config) as warehouse:
                 recover(self.config, instance, warehouse)
-            command = [str(_DAEMON), "run", "-w", str(PROJECT_FOLDER / "workspace.yaml"), "--log-level", "warning"]
+            self._code_server = CodeServer(self.config, print, [self.server.lock_fd])
+            self._code_server.wait()
+            workspace = str(self._code_server.workspace)
+            command = [str(PROGRAMS / "dagster-daemon"), "run", "-w", workspace, "--log-level", "warning"]
             log = self.config.state_folder / f"dagster-daemon-{self.restarts}.log"
             self._daemon = Service("dagster-daemon", command, log, [self.server.lock_fd])
 
@@ -61,12 +68,14 @@ class Project:
         """What `up` does twice a second, and the service manager when `up` ends because a service has ended."""
         self.server.start_again()
         assert self._daemon is not None
+        assert self._code_server is not None
         try:
             self._daemon.check()
+            self._code_server.tend()
         except ServiceError:
-            self._daemon.__exit__()
+            self._stop_services()
             self.restarts += 1
-            self._start_daemon()
+            self._start_services()
 
     def load(self, arguments: Sequence[str], kills: Sequence[tuple[float, str]]) -> int:
         """Run `load`; after so many seconds kill what is named. The exit code, negative for a killed command."""
@@ -109,12 +118,13 @@ class Project:
     def kill(self, victim: str, command: int) -> None:
         """kill -9 of the command, the daemon, the code server, a backend or the postmaster, if there is one."""
         assert self._daemon is not None
-        session = _session(self._daemon.pid)
+        assert self._code_server is not None
+        session = _session(self._code_server.pid)
         postmaster = status(self.server.folder).pid if victim in ("postmaster", "backend") else None
         pids = {
             "command": {command},
             "daemon": {self._daemon.pid},
-            "code server": {pid for pid, words in session.items() if "grpc" in words},
+            "code server": {pid for pid, words in session.items() if "grpc" in words or "code-server" in words},
             "postmaster": {postmaster} if postmaster else set(),
             "backend": children(postmaster, "postgres: postgres") if postmaster else set(),
         }[victim]

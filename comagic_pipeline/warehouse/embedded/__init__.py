@@ -16,6 +16,7 @@ socket), `placement` (which user runs the server, and where the files must lie f
 """
 
 from comagic_pipeline.warehouse.embedded.errors import EmbeddedServerError
+from comagic_pipeline.warehouse.embedded.placement import socket_folder
 from comagic_pipeline.warehouse.embedded.server import EmbeddedServer, Status, status, stop
 
-__all__ = ["EmbeddedServer", "EmbeddedServerError", "Status", "status", "stop"]
+__all__ = ["EmbeddedServer", "EmbeddedServerError", "Status", "socket_folder", "status", "stop"]

@@ -3,7 +3,6 @@
 Everything here runs under the start lock while no process of the server lives.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -51,8 +50,6 @@ SETTINGS = {
 }
 
 _NO_PID = 2**31 - 1
-_LONGEST_SOCKET_PATH = 103
-"""Bytes. Linux takes 107, macOS 103."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ def prepare(cluster: Cluster, account: placement.Account | None, start_lock: int
     if account and cluster.data.stat().st_uid == 0:
         placement.give(cluster.data, account)
     placement.private_folder(cluster.data, account)
-    _make_socket_folder(cluster, account)
+    placement.socket_folder(cluster.path / "socket", cluster.socket_file.name, account)
     _forget_dead_server(cluster)
     settings = SETTINGS | {"unix_socket_directories": str(cluster.socket_folder)}
     options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
@@ -156,20 +153,6 @@ def _check_version(data: Path) -> None:
             f"{data} holds data of PostgreSQL {version}, the installed wheel brings {binaries.MAJOR_VERSION}: install"
             " the wheel that made them and dump them with pg_dumpall, or remove the folder and load again"
         )
-
-
-def _make_socket_folder(cluster: Cluster, account: placement.Account | None) -> None:
-    """Make `socket` in the cluster: a private folder, or a link to one with a shorter path."""
-    path = cluster.path / "socket"
-    if path.is_symlink():
-        path.unlink()
-    if len(os.fsencode(path / cluster.socket_file.name)) <= _LONGEST_SOCKET_PATH:
-        placement.private_folder(path, account)
-        return
-    # Named after the path: a copied folder does not get the socket of the original. TMPDIR may be too long itself.
-    short = Path("/tmp", f"comagic-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}")  # noqa: S108 (checked)
-    placement.private_folder(short, account)
-    path.symlink_to(short)
 
 
 def _forget_dead_server(cluster: Cluster) -> None:

@@ -5,6 +5,7 @@ PostgreSQL refuses to run as root. When root starts it, another user runs it; a 
 linked from the folder.
 """
 
+import hashlib
 import os
 import pwd
 import stat
@@ -18,6 +19,8 @@ from comagic_pipeline.warehouse.embedded import binaries
 from comagic_pipeline.warehouse.embedded.errors import EmbeddedServerError
 
 SYSTEM_PLACES = (Path("/var/lib/comagic_pipeline"), Path("/var/tmp/comagic_pipeline"))  # noqa: S108 (checked below)
+_LONGEST_SOCKET_PATH = 103
+"""Bytes. Linux takes 107, macOS 103."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,22 @@ def private_folder(path: Path, account: Account | None) -> None:
     if account:
         os.chown(path, account.uid, account.gid, follow_symlinks=False)
     path.chmod(0o700)
+
+
+def socket_folder(path: Path, file_name: str, account: Account | None = None) -> None:
+    """Make `path`, the folder of a socket of that name: a private folder, or a link to one with a shorter path.
+
+    Raises EmbeddedServerError when it belongs to somebody else.
+    """
+    if path.is_symlink():
+        path.unlink()
+    if len(os.fsencode(path / file_name)) <= _LONGEST_SOCKET_PATH:
+        private_folder(path, account)
+        return
+    # Named after the path: a copied folder does not get the socket of the original. TMPDIR may be too long itself.
+    short = Path("/tmp", f"comagic-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}")  # noqa: S108 (checked)
+    private_folder(short, account)
+    path.symlink_to(short)
 
 
 def give(tree: Path, account: Account) -> None:
