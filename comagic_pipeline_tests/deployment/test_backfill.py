@@ -159,7 +159,7 @@ def test_reexecution_asks_only_for_the_other_days(backfills: Backfills) -> None:
 
 
 def test_schedules_are_on(backfills: Backfills) -> None:
-    """Nobody has to switch the nightly and the hourly load on, nor the comparison."""
+    """Nobody has to switch the nightly and the hourly load on, nor the comparison, nor housekeeping."""
     selector = {"repositoryName": "__repository__", "repositoryLocationName": "comagic_pipeline"}
     query = """query($selector: RepositorySelector!) { schedulesOrError(repositorySelector: $selector) {
         ... on Schedules { results { name scheduleState { status } } } } }"""
@@ -168,7 +168,7 @@ def test_schedules_are_on(backfills: Backfills) -> None:
         f"{job}_{source}_{when}": "RUNNING"
         for source in ("whole", "torn")
         for job, when in (("load", "nightly"), ("load", "hourly"), ("reconcile", "schedule"))
-    }
+    } | {"housekeeping_schedule": "RUNNING"}
 
 
 def test_pages_of_the_ui_load(backfills: Backfills) -> None:
