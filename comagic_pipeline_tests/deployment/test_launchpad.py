@@ -50,7 +50,7 @@ class Launchpad:
         tags = [{"key": name, "value": day} for name, day in span.items()] if assets else []
         selector = self.selector(job, *assets)
         if assets:
-            # The UI leaves checks alone that cannot be executed without their asset; there are none.
+            # Without a selection of checks Dagster takes every check of the assets.
             del selector["assetCheckSelection"]
         params = {
             "selector": selector,
@@ -97,7 +97,7 @@ def test_the_launchpads(project: Callable[..., Config], warehouse: Warehouse) ->
         with Services(config.path.parent) as services:
             launchpad = Launchpad(services)
             assert_wrong_reports_begin_no_run(launchpad)
-            # As "Materialize selected" does: Dagster takes every check of the assets.
+            # A launch of assets brings the step along.
             run_id, run = launchpad.finished(launchpad.launch("__ASSET_JOB", "", None, "calls_report", "goals_report"))
             assert run["status"] == "SUCCESS", run
             assert "main__equals_api" in {step["stepKey"] for step in run["stepStats"]}
