@@ -12,13 +12,13 @@ import signal
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from comagic_pipeline.commands.stop_signal import interrupt
 from comagic_pipeline.printable import printable
 
 if TYPE_CHECKING:
@@ -359,7 +359,10 @@ def stop() -> None:
 def main() -> None:
     """Run the command line; expected errors become one line on standard error and an exit code."""
     # A service manager's stop runs the same clean-up as Ctrl-C.
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
+    # A shell lets what it starts in the background ignore Ctrl-C.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     _ask_this_machine_directly()
     from comagic_pipeline.commands.services import ServiceError
     from comagic_pipeline.config import ConfigError
@@ -444,10 +447,6 @@ def _missing(summary: "Summary") -> str:
         return ""
     mend = " They are loaded when points are there again, while `up` runs." if summary.points_spent_until else ""
     return f"Not loaded: {len(days)} day(s), from {days[0]} to {days[-1]}; what was loaded stays.{mend}"
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _fail_unexpectedly(error: Exception) -> NoReturn:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from sqlalchemy import Table, UniqueConstraint
 
+from comagic_pipeline import housekeeping
 from comagic_pipeline.api.requests import PAGE_ROWS
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.cli import cli
@@ -199,6 +200,8 @@ def _when_loaded(definitions: Definitions, specs: Mapping[str, AssetSpec]) -> Ma
     asked: dict[str, list[str]] = {name: [] for name in specs}
     for schedule in definitions.schedules or ():
         assert isinstance(schedule, ScheduleDefinition)  # noqa: S101 - the project has no others
+        if schedule.job_name == housekeeping.JOB:
+            continue
         tick = schedule.evaluate_tick(build_schedule_context(scheduled_execution_time=datetime(2026, 2, 1, tzinfo=UTC)))
         for request in tick.run_requests or ():
             everything = [spec.key for spec in specs.values()]

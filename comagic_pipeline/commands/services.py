@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 import psutil
 
+from comagic_pipeline.commands import stop_signal
 from comagic_pipeline.commands.logs import open_log
 from comagic_pipeline.config import SANDBOX, SANDBOX_PORT, SANDBOX_URL_VARIABLE, Config, ConfigError
 
@@ -118,6 +119,7 @@ class Service:
         cpu, size = self._cpu_seconds(), _size(self.log)
         while not is_ready():
             self.check()
+            stop_signal.heed()
             sleep(0.1)
             if (now := clock()) - looked < _LOOK_SECONDS:
                 continue

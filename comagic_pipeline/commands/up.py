@@ -9,6 +9,7 @@ from functools import partial
 
 from rich.console import Console
 
+from comagic_pipeline.commands import stop_signal
 from comagic_pipeline.commands.code_server import CodeServer
 from comagic_pipeline.commands.logs import rotate_all
 from comagic_pipeline.commands.services import PROGRAMS, Service, answers, require_free_port, sandbox_api
@@ -76,6 +77,7 @@ def _serve(config: Config, host: str, port: int, console: Console, stack: ExitSt
     console.print(f"[bold]Dagster UI: {url}[/bold]   (Ctrl-C stops everything)")
     rotated = time.monotonic()
     while True:
+        stop_signal.heed()
         for service in services:
             service.check()
         for server in servers:

@@ -87,6 +87,7 @@ def test_loading_touches_nothing_and_warns_of_nothing(tmp_path: Path) -> None:
         "adhoc_report",
         "continue_main",
         "forget_main",
+        "housekeeping",
         "load_main",
         "reconcile_main",
         str(len({*default_tables(is_agent=False), POINTS})),
@@ -186,6 +187,7 @@ def test_sources_stand_beside_each_other(project: Callable[..., Config]) -> None
         "load_main_hourly": "load_main",
         "reconcile_main_schedule": "reconcile_main",
         "load_second_nightly": "load_second",  # dictionaries do not change by the hour
+        "housekeeping_schedule": "housekeeping",
     }
 
 

@@ -1,0 +1,22 @@
+"""The wish of a service manager, or of a person, that a command stops: raised as KeyboardInterrupt, and remembered.
+
+Python loses an exception that a signal handler raises while a process is forked: it is then raised in a callback of
+the logging module, which ignores it. Commands that go on until they are stopped therefore ask as well.
+"""
+
+from types import FrameType
+
+_asked = False
+
+
+def interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """Handle a signal: remember it, and raise KeyboardInterrupt in what runs."""
+    global _asked
+    _asked = True
+    raise KeyboardInterrupt
+
+
+def heed() -> None:
+    """Raise KeyboardInterrupt when the command was asked to stop and still runs."""
+    if _asked:
+        raise KeyboardInterrupt
