@@ -42,6 +42,8 @@ _TRIGGERS = {
     COMMAND: "command",
 }
 
+_AUTOMATIC = ("dagster/schedule_name", "dagster/sensor_name", CONTINUES)
+"""Tags of runs that nobody launches by hand."""
 
 UNFINISHED = (
     DagsterRunStatus.QUEUED,
@@ -82,6 +84,11 @@ def star_step(source: Source, kind: Kind) -> str:
 def trigger_of(run: DagsterRun) -> str:
     """What began a run, for the journal: "schedule load_main_nightly", "backfill k2j4n7", "person" and the like."""
     return next((f"{kind} {run.tags[tag]}" for tag, kind in _TRIGGERS.items() if tag in run.tags), "person")
+
+
+def is_by_hand(run: DagsterRun) -> bool:
+    """Return whether a person launched a run: in the UI, by a backfill or by a command."""
+    return COMMAND in run.tags or not any(tag in run.tags for tag in _AUTOMATIC)
 
 
 def period_of(run: DagsterRun) -> tuple[date, date] | None:

@@ -31,6 +31,7 @@ from comagic_pipeline.config import (
 from comagic_pipeline.opening import connect_warehouse as connect_warehouse
 from comagic_pipeline.opening import embedded_folder as embedded_folder
 from comagic_pipeline.opening import open_warehouse as open_warehouse
+from comagic_pipeline.overlaps import note_overlaps
 from comagic_pipeline.plan import done_on, known_volumes, plan_load
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN
 from comagic_pipeline.shared_quota import SharedBook, key_id, known_points
@@ -80,6 +81,9 @@ class WarehouseResource(_OfConfig, ConfigurableResource["WarehouseResource"]):
             self._warehouse.holding(run_lock(context.run.run_id if context.run else "")),
         ):
             if context.run and context.instance:
+                for warning in note_overlaps(config, context.run, context.instance, self._warehouse):
+                    if context.log:
+                        context.log.warning(warning)
                 note_what_is_asked(config, context.run, context.instance, self._warehouse, utc_now())
                 if tags := plan_tags(config, context.run, context.instance, self._warehouse, utc_now()):
                     context.instance.add_run_tags(context.run.run_id, tags)

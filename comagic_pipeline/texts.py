@@ -154,6 +154,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"the API counts (\d+) rows and hands out (\d+)", r"API считает строк: \1, а отдаёт \2"),
         (r"rows change with every page", "строки меняются с каждой страницей"),
         (r"read without order from ([\d-]+), at more points", r"прочитано без порядка с \1, за большее число баллов"),
+        (r"(\S+) to (\S+) of (.+): run (\S+) \((.+), (started|not started yet)\) loads them too; both runs spend "
+         r"points on them, so cancel one of the two to spend them once",
+         r"\3 с \1 по \2: эти дни загружает и запуск \4 (\5); баллы тратят оба запуска, отмените один из них, чтобы "
+         r"потратить их один раз"),
         (r"(\d+) days differ from what CoMagic says:", r"дней с расхождениями: \1:"),
         (r"Nothing at first: the days are loaded again by themselves while `up` runs\.",
          "Пока ничего: пока работает `up`, дни загрузятся снова сами."),

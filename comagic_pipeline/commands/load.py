@@ -29,6 +29,7 @@ from comagic_pipeline.commands.project import open_project
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.failures import failure_message
+from comagic_pipeline.overlaps import overlaps
 from comagic_pipeline.partitions import check_period
 from comagic_pipeline.plan import missing_periods
 from comagic_pipeline.resources import make_views, open_client
@@ -164,6 +165,8 @@ def run_job(
     with open_project(config) as (warehouse, instance):
         for warning in make_views(config, warehouse):
             console.print(f"warning: {warning}", soft_wrap=True, markup=False)
+        for overlap in overlaps(source, (first_day, last_day), job.reports, instance, warehouse):
+            console.print(f"warning: {overlap.message}", soft_wrap=True, markup=False)
         started = datetime.now(UTC)
         if job.needed:
             job = replace(job, assets=[*job.assets, *_never_loaded(warehouse, source, job.needed)])

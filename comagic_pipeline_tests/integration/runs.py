@@ -1,9 +1,10 @@
-"""Runs of a source's load job in this process, with an instance that is forgotten afterwards."""
+"""Runs of a source's load job: executed in this process, or only created."""
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
+from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, ExecuteInProcessResult
 
 from comagic_pipeline.asked import RANGE_END, RANGE_START
 from comagic_pipeline.config import Config
@@ -31,6 +32,23 @@ def run_load(
             raise_on_error=False,
         )
     )
+
+
+def create_run(
+    config: Config,
+    instance: DagsterInstance,
+    first_day: date,
+    last_day: date,
+    *tables: str,
+    tags: Mapping[str, str],
+    status: DagsterRunStatus = DagsterRunStatus.STARTING,
+) -> DagsterRun:
+    """Create a run of the load job for days, both included, of tables or of all, as the daemon does; nothing runs."""
+    job = build_definitions(config).resolve_job_def("load_main")
+    if tables:
+        job = job.get_subset(asset_selection={AssetKey(["main", table]) for table in tables})
+    days = {RANGE_START: str(first_day), RANGE_END: str(last_day)}
+    return instance.create_run_for_job(job_def=job, status=status, tags={**tags, **days})
 
 
 def failures(result: ExecuteInProcessResult) -> list[str]:

@@ -23,7 +23,7 @@ from comagic_pipeline.texts import text_in
 from comagic_pipeline.warehouse import ops, waiting
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline_tests.integration.raw_reference import query
-from comagic_pipeline_tests.integration.runs import materialized
+from comagic_pipeline_tests.integration.runs import create_run, materialized
 
 CALLS, FACTS = "calls_report", "comagic_calls_facts"
 FIRST, LAST = date(2026, 1, 5), date(2026, 1, 8)
@@ -47,12 +47,7 @@ def create(
     config: Config, instance: DagsterInstance, *tables: str, status: DagsterRunStatus = DagsterRunStatus.STARTING
 ) -> DagsterRun:
     """A run as the daemon creates it for a backfill of these tables, or of all; nobody executes it."""
-    job = build_definitions(config).resolve_job_def("load_main")
-    if tables:
-        job = job.get_subset(asset_selection={AssetKey(["main", table]) for table in tables})
-    return instance.create_run_for_job(
-        job_def=job, status=status, tags={RANGE_START: str(FIRST), RANGE_END: str(LAST), "dagster/backfill": "k2j4"}
-    )
+    return create_run(config, instance, FIRST, LAST, *tables, status=status, tags={"dagster/backfill": "k2j4"})
 
 
 def fail(instance: DagsterInstance, run: DagsterRun, message: str = START_TIMEOUT) -> None:
