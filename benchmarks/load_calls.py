@@ -28,8 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from comagic_pipeline.api.client import Client, Token
-from comagic_pipeline.api.periods import PeriodReader
-from comagic_pipeline.api.windows import DaysComplete, Rows
+from comagic_pipeline.api.readers.periods import PeriodReader
+from comagic_pipeline.api.readers.windows import DaysComplete, Rows
 from comagic_pipeline.catalog import methods
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Settings
@@ -39,8 +39,8 @@ from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.load import DayLoad
 from comagic_pipeline.warehouse.losses import LossLimit, Protection
 from comagic_pipeline.warehouse.migrations import upgrade
-from comagic_pipeline.warehouse.targets import Account
-from comagic_pipeline.warehouse.targets.raw import RawTarget
+from comagic_pipeline.warehouse.raw.target import RawTarget
+from comagic_pipeline.warehouse.target import Account
 
 METHOD = methods()["get.calls_report"]
 FIRST_DAY, DAYS = date(2026, 1, 1), 80

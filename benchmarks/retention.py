@@ -21,8 +21,8 @@ from comagic_pipeline.tables import REPORTS
 from comagic_pipeline.warehouse.embedded import EmbeddedServer, stop
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.migrations import upgrade
-from comagic_pipeline.warehouse.months import ensure_months
-from comagic_pipeline.warehouse.retention import count_outdated, delete_outdated
+from comagic_pipeline.warehouse.monthly_partitions import ensure_months
+from comagic_pipeline.warehouse.retention.days import count_outdated, delete_outdated
 
 FIRST_DAY, MONTHS = date(2024, 1, 1), 24
 LAST_DAY = FIRST_DAY + relativedelta(months=MONTHS) - timedelta(days=1)

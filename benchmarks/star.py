@@ -20,7 +20,7 @@ from comagic_pipeline.catalog import tables
 from comagic_pipeline.warehouse.embedded import EmbeddedServer, stop
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.migrations import upgrade
-from comagic_pipeline.warehouse.months import ensure_months
+from comagic_pipeline.warehouse.monthly_partitions import ensure_months
 from comagic_pipeline.warehouse.star.build import Account, build
 from comagic_pipeline.warehouse.star.kinds.calls import KIND
 

@@ -15,19 +15,28 @@ from dagster import (
 )
 from dagster._config.pythonic_config import ConfigurableResourceFactory
 
-from comagic_pipeline.adhoc import adhoc_report_job
-from comagic_pipeline.assets.custom_reports import custom_report_asset
-from comagic_pipeline.assets.dictionaries import dictionary_asset
-from comagic_pipeline.assets.reports import report_asset
-from comagic_pipeline.assets.star import star_assets
-from comagic_pipeline.checks.of_source import checks_of
-from comagic_pipeline.checks.points_suffice import points_asset
 from comagic_pipeline.config import Config, Source, load_config
-from comagic_pipeline.housekeeping import housekeeping_job, housekeeping_schedule
-from comagic_pipeline.jobs import SourceJobs
-from comagic_pipeline.resources import DataApi, WarehouseResource
-from comagic_pipeline.schedules import load_schedules, reconcile_schedules, report_schedules, retention_schedule
-from comagic_pipeline.sensors import alert_sensor, continuation_sensor, healing_sensor
+from comagic_pipeline.dagster.assets.custom_reports import custom_report_asset
+from comagic_pipeline.dagster.assets.dictionaries import dictionary_asset
+from comagic_pipeline.dagster.assets.reports import report_asset
+from comagic_pipeline.dagster.assets.star import star_assets
+from comagic_pipeline.dagster.automation.schedules import (
+    load_schedules,
+    reconcile_schedules,
+    report_schedules,
+    retention_schedule,
+)
+from comagic_pipeline.dagster.automation.sensors import (
+    alert_sensor,
+    continuation_sensor,
+    healing_sensor,
+)
+from comagic_pipeline.dagster.checks.of_source import checks_of
+from comagic_pipeline.dagster.checks.points_suffice import points_asset
+from comagic_pipeline.dagster.jobs.adhoc_report import adhoc_report_job
+from comagic_pipeline.dagster.jobs.housekeeping import housekeeping_job, housekeeping_schedule
+from comagic_pipeline.dagster.jobs.source_jobs import SourceJobs
+from comagic_pipeline.dagster.resources import DataApi, WarehouseResource
 from comagic_pipeline.tables import DICTIONARIES, REPORTS, star_of
 
 

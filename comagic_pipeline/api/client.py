@@ -32,7 +32,7 @@ from comagic_pipeline.api.errors import (
     api_error,
 )
 from comagic_pipeline.api.quota import SPANS, Clock, Limits, Quota, Sleep, Span, Told, utc_now
-from comagic_pipeline.printable import LONGEST, printable
+from comagic_pipeline.core.printable import LONGEST, printable
 
 _log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ API said, what to do next. They never hold the key.
 from collections.abc import Sequence
 from datetime import date, datetime
 
-from comagic_pipeline.printable import printable
+from comagic_pipeline.core.printable import printable
 
 
 class ComagicError(Exception):

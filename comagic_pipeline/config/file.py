@@ -8,9 +8,20 @@ from typing import Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from comagic_pipeline.config.custom_report import ColumnSection, CustomReportSection, TableSection, custom_report
+from comagic_pipeline.config.custom_report import (
+    ColumnSection,
+    CustomReportSection,
+    TableSection,
+    custom_report,
+)
 from comagic_pipeline.config.reading import Content, problem
-from comagic_pipeline.config.source import DayPoints, Reconciliation, Retention, Source, unknown_source
+from comagic_pipeline.config.source import (
+    DayPoints,
+    Reconciliation,
+    Retention,
+    Source,
+    unknown_source,
+)
 from comagic_pipeline.config.values import ConfigError, Mistakes, Section, Setting
 from comagic_pipeline.config.warehouse import SchemaNames, WarehouseConfig
 from comagic_pipeline.custom_reports.report import CustomReport

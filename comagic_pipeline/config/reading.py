@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from comagic_pipeline.config.values import ConfigError
-from comagic_pipeline.suggestions import nearest
+from comagic_pipeline.core.suggestions import nearest
 
 Place = Sequence[str | int]
 """Where something stands: keys and numbers of items, from the top of the file."""

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, PrivateAttr, StringConstraints, model_validator
 
 from comagic_pipeline import catalog
-from comagic_pipeline.api.filters import Filter, parse_filter
+from comagic_pipeline.api.filters.parser import Filter, parse_filter
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.config.values import (
     OFF,
@@ -22,8 +22,8 @@ from comagic_pipeline.config.values import (
     WholeNumber,
     one_of,
 )
+from comagic_pipeline.core.suggestions import nearest
 from comagic_pipeline.custom_reports.report import CustomReport
-from comagic_pipeline.suggestions import nearest
 from comagic_pipeline.tables import REPORTS, TABLE_NAMES, default_tables, with_what_they_need
 
 MAX_KEEP_DAYS = 36_500

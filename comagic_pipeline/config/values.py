@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
-from comagic_pipeline.suggestions import nearest
+from comagic_pipeline.core.suggestions import nearest
 
 VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|\$)")
 """`${NAME}` within a text, or `$$`, which stands for a dollar sign."""

@@ -15,9 +15,9 @@ from comagic_pipeline.api.rows import Rejected, Row, cast
 from comagic_pipeline.catalog import Column, ColumnType, Method
 from comagic_pipeline.custom_reports.paths import items_at, value_at
 from comagic_pipeline.custom_reports.structure import ColumnSource, TableSource
-from comagic_pipeline.warehouse.targets import RejectedValue
-from comagic_pipeline.warehouse.targets.raw import day_of_moment
-from comagic_pipeline.warehouse.targets.structured import RowsOf
+from comagic_pipeline.warehouse.raw.target import day_of_moment
+from comagic_pipeline.warehouse.reports.structured_target import RowsOf
+from comagic_pipeline.warehouse.target import RejectedValue
 
 _UNFIT = (ValueError, TypeError, LookupError, ArithmeticError)
 _LONGEST_KEY = 2000

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comagic_pipeline.catalog import Column, ColumnType, Method
-from comagic_pipeline.suggestions import nearest
+from comagic_pipeline.core.suggestions import nearest
 
 _SEGMENT = re.compile(r"([^\s.\[\]@$]+)((?:\[\d*\])*)")
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from functools import cached_property
 
-from comagic_pipeline.api.filters import Filter
+from comagic_pipeline.api.filters.parser import Filter
 from comagic_pipeline.catalog import ColumnType, Method
 from comagic_pipeline.custom_reports.mapping import day_of, json_of, place_of, rows_of
 from comagic_pipeline.custom_reports.structure import TableSource, default_table_name
-from comagic_pipeline.warehouse.report_tables import ReportHome
-from comagic_pipeline.warehouse.targets import Target
-from comagic_pipeline.warehouse.targets.json_reports import JsonReportTarget
-from comagic_pipeline.warehouse.targets.structured import StructuredTarget
+from comagic_pipeline.warehouse.reports.json_target import JsonReportTarget
+from comagic_pipeline.warehouse.reports.structured_target import StructuredTarget
+from comagic_pipeline.warehouse.reports.tables import ReportHome
+from comagic_pipeline.warehouse.target import Target
 
 
 @dataclass(frozen=True)

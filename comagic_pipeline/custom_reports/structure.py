@@ -6,12 +6,20 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from comagic_pipeline.catalog import ColumnType, Method
-from comagic_pipeline.custom_reports.paths import Key, Path, PathError, Place, follow, parse_path, whole_row
-from comagic_pipeline.suggestions import nearest
-from comagic_pipeline.warehouse.report_tables import OWN_COLUMNS, ReportColumn, ReportTable
+from comagic_pipeline.core.suggestions import nearest
+from comagic_pipeline.custom_reports.paths import (
+    Key,
+    Path,
+    PathError,
+    Place,
+    follow,
+    parse_path,
+    whole_row,
+)
+from comagic_pipeline.warehouse.reports.json_target import comagic_reports
+from comagic_pipeline.warehouse.reports.tables import OWN_COLUMNS, ReportColumn, ReportTable
 from comagic_pipeline.warehouse.star.marts import MARTS
 from comagic_pipeline.warehouse.star.tables import metadata
-from comagic_pipeline.warehouse.targets.json_reports import comagic_reports
 
 TYPES = {
     "text": ColumnType.TEXT,

@@ -16,17 +16,17 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, insert, text
 from sqlalchemy.dialects import postgresql
 
 from comagic_pipeline.catalog import Method
-from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.changes import Changes, Compared
 from comagic_pipeline.warehouse.copying import MOST_REFUSED, RowsRefusedError
-from comagic_pipeline.warehouse.doubtful_days import mark_refused
 from comagic_pipeline.warehouse.engine import Warehouse
-from comagic_pipeline.warehouse.history import keep_versions
 from comagic_pipeline.warehouse.losses import LossRefusedError, Protection, Refusal, lossy_days
+from comagic_pipeline.warehouse.ops import tables as ops
+from comagic_pipeline.warehouse.ops.doubtful_days import mark_refused
+from comagic_pipeline.warehouse.ops.pending_days import expect, strike_off
 from comagic_pipeline.warehouse.previous_rows import RemovedRows, put_back
-from comagic_pipeline.warehouse.targets import Account, RejectedValue, Target, Written
-from comagic_pipeline.warehouse.targets.raw import copy_raw, replaced_raw, rows_of
-from comagic_pipeline.warehouse.waiting import expect, strike_off
+from comagic_pipeline.warehouse.raw.history import keep_versions
+from comagic_pipeline.warehouse.raw.target import copy_raw, replaced_raw, rows_of
+from comagic_pipeline.warehouse.target import Account, RejectedValue, Target, Written
 
 _DAY = timedelta(days=1)
 

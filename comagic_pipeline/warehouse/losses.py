@@ -11,8 +11,8 @@ from datetime import date
 from sqlalchemy import Connection, select
 
 from comagic_pipeline.warehouse.changes import Compared
-from comagic_pipeline.warehouse.ops import loaded_days
-from comagic_pipeline.warehouse.targets import Account
+from comagic_pipeline.warehouse.ops.tables import loaded_days
+from comagic_pipeline.warehouse.target import Account
 
 
 @dataclass(frozen=True)

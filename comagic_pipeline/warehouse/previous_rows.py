@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, Connection, Executable, Select, Table, col
 
 from comagic_pipeline.warehouse.changes import PARTITION, PLACE
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
-from comagic_pipeline.warehouse.ops import removed_rows
-from comagic_pipeline.warehouse.targets import Account
+from comagic_pipeline.warehouse.ops.tables import removed_rows
+from comagic_pipeline.warehouse.target import Account
 
 _BATCH = 10_000
 """Rows that one statement asks for by their place."""

@@ -10,8 +10,8 @@ import psycopg
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from comagic_pipeline.warehouse.dependents import joined
 from comagic_pipeline.warehouse.engine import Warehouse, one_line
+from comagic_pipeline.warehouse.retention.dependents import joined
 
 
 def missing_requirements(warehouse: Warehouse) -> list[str]:

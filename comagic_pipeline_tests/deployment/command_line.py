@@ -14,7 +14,7 @@ Process = subprocess.Popen[str]
 Result = subprocess.CompletedProcess[str]
 
 
-def start(*arguments: str, program: Sequence[str] = ("-m", "comagic_pipeline.cli"), **environment: str) -> Process:
+def start(*arguments: str, program: Sequence[str] = ("-m", "comagic_pipeline.cli.main"), **environment: str) -> Process:
     """Start a command in the folder of COMAGIC_CONFIG, with this environment besides ours."""
     inherited = os.environ | {"COLUMNS": "200", "PYTHONUNBUFFERED": "1"} | environment
     return subprocess.Popen(

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from comagic_pipeline.commands.services import free_port
+from comagic_pipeline.cli.services import free_port
 from comagic_pipeline.config import CONFIG_VARIABLE
 from comagic_pipeline_tests.deployment.command_line import PATIENCE, start
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from comagic_pipeline.instance import STORAGE_VARIABLE
+from comagic_pipeline.dagster.instance import STORAGE_VARIABLE
 from comagic_pipeline.sandbox.faults import Fault
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox

@@ -23,7 +23,13 @@ import pytest
 import sqlalchemy
 
 import comagic_pipeline
-from comagic_pipeline.warehouse.embedded import EmbeddedServer, EmbeddedServerError, placement, status, stop
+from comagic_pipeline.warehouse.embedded import (
+    EmbeddedServer,
+    EmbeddedServerError,
+    placement,
+    status,
+    stop,
+)
 from comagic_pipeline.warehouse.embedded import watcher as embedded_watcher
 from comagic_pipeline.warehouse.embedded.cluster import Cluster
 

@@ -9,10 +9,10 @@ import pytest
 from dagster import DagsterInstance
 from sqlalchemy import create_engine, text
 
-from comagic_pipeline.commands.services import free_port
+from comagic_pipeline.cli.services import free_port
 from comagic_pipeline.config import Config, ConfigError
-from comagic_pipeline.dagster_environment import PROJECT_FOLDER, environment, instance_home
-from comagic_pipeline.instance import STORAGE_VARIABLE, open_instance
+from comagic_pipeline.dagster.environment import PROJECT_FOLDER, environment, instance_home
+from comagic_pipeline.dagster.instance import STORAGE_VARIABLE, open_instance
 from comagic_pipeline_tests.deployment.command_line import PATIENCE, error, eventually, run, start
 
 THEIRS = "telemetry: {enabled: false}\n"

@@ -18,9 +18,9 @@ from openpyxl import load_workbook
 from pyarrow import parquet
 from sqlalchemy import text
 
-from comagic_pipeline.cli import cli
+from comagic_pipeline.cli.main import cli
 from comagic_pipeline.config import Config, ConfigError
-from comagic_pipeline.resources import open_warehouse
+from comagic_pipeline.dagster.resources import open_warehouse
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Quirks, Settings
@@ -248,7 +248,7 @@ def test_a_million_rows_go_to_a_file_in_bounded_memory(project: Callable[..., Co
         base_url="sandbox",
         token=SANDBOX_TOKEN,
     )
-    from comagic_pipeline.assets.custom_reports import prepared
+    from comagic_pipeline.dagster.assets.custom_reports import prepared
 
     (report,) = config.sources[0].custom_reports
     with open_warehouse(config) as warehouse:

@@ -23,9 +23,9 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
-from comagic_pipeline.commands.services import free_port
+from comagic_pipeline.cli.services import free_port
 from comagic_pipeline.config import Config
-from comagic_pipeline.instance import STORAGE_VARIABLE
+from comagic_pipeline.dagster.instance import STORAGE_VARIABLE
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.settings import Settings
 from comagic_pipeline.sandbox.world import World

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from comagic_pipeline.commands.logs import OLDER_LOGS, rotate
-from comagic_pipeline.commands.services import Service, ServiceError
+from comagic_pipeline.cli.logs import OLDER_LOGS, rotate
+from comagic_pipeline.cli.services import Service, ServiceError
 from comagic_pipeline_tests.deployment.command_line import eventually
 
 PRINTS = "import time\nwhile True: print('line', flush=True); time.sleep(0.02)"

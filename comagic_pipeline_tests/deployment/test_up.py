@@ -14,16 +14,16 @@ from dagster import AssetKey, DagsterRunStatus
 from sqlalchemy import func, select
 
 from comagic_pipeline.config import CONFIG_VARIABLE, Config, load_config
-from comagic_pipeline.instance import STORAGE_VARIABLE, open_instance
-from comagic_pipeline.recovery import close_silent_runs, recover
-from comagic_pipeline.resources import embedded_folder, open_warehouse
+from comagic_pipeline.dagster.automation.recovery import close_silent_runs, recover
+from comagic_pipeline.dagster.instance import STORAGE_VARIABLE, open_instance
+from comagic_pipeline.dagster.resources import embedded_folder, open_warehouse
 from comagic_pipeline.sandbox.faults import Fault
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Quirks, Settings
 from comagic_pipeline.sandbox.world import World
-from comagic_pipeline.warehouse import ops
 from comagic_pipeline.warehouse.embedded import status
+from comagic_pipeline.warehouse.ops import tables as ops
 from comagic_pipeline_tests.deployment.command_line import eventually
 from comagic_pipeline_tests.deployment.services import Services, living_processes
 

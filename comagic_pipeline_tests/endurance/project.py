@@ -14,12 +14,16 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from comagic_pipeline.commands.code_server import CodeServer
-from comagic_pipeline.commands.services import PROGRAMS, Service, ServiceError
+from comagic_pipeline.cli.code_server import CodeServer
+from comagic_pipeline.cli.services import PROGRAMS, Service, ServiceError
 from comagic_pipeline.config import CONFIG_VARIABLE, Config, load_config
-from comagic_pipeline.instance import STORAGE_VARIABLE, open_instance
-from comagic_pipeline.opening import WAREHOUSE_DATABASE, embedded_folder, open_warehouse
-from comagic_pipeline.recovery import recover
+from comagic_pipeline.dagster.automation.recovery import recover
+from comagic_pipeline.dagster.instance import STORAGE_VARIABLE, open_instance
+from comagic_pipeline.operations.connections import (
+    WAREHOUSE_DATABASE,
+    embedded_folder,
+    open_warehouse,
+)
 from comagic_pipeline.warehouse.embedded import EmbeddedServer, status
 from comagic_pipeline_tests.deployment.test_embedded_server import children
 
@@ -80,7 +84,7 @@ class Project:
     def load(self, arguments: Sequence[str], kills: Sequence[tuple[float, str]]) -> int:
         """Run `load`; after so many seconds kill what is named. The exit code, negative for a killed command."""
         log = self.config.state_folder / "load.log"
-        command = [sys.executable, "-m", "comagic_pipeline.cli", "load", *arguments]
+        command = [sys.executable, "-m", "comagic_pipeline.cli.main", "load", *arguments]
         environment = os.environ | {"PYTHONUNBUFFERED": "1", CONFIG_VARIABLE: str(self.config.path)}
         assert STORAGE_VARIABLE not in environment
         with (

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from dagster import AssetKey, RunsFilter
 
-from comagic_pipeline.asked import UNFINISHED
 from comagic_pipeline.config import CONFIG_VARIABLE
-from comagic_pipeline.instance import STORAGE_VARIABLE, open_instance
-from comagic_pipeline.resources import open_warehouse
+from comagic_pipeline.dagster.instance import STORAGE_VARIABLE, open_instance
+from comagic_pipeline.dagster.resources import open_warehouse
+from comagic_pipeline.dagster.runs import UNFINISHED
 from comagic_pipeline.sandbox.faults import Fault
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox
@@ -28,7 +28,12 @@ from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline_tests.deployment.test_embedded_server import open_folder
 from comagic_pipeline_tests.endurance.project import Project, written_project
 from comagic_pipeline_tests.endurance.rounds import Progress, dice, rounds
-from comagic_pipeline_tests.integration.raw_reference import api_rows, days_between, differences, raw_rows
+from comagic_pipeline_tests.integration.raw_reference import (
+    api_rows,
+    days_between,
+    differences,
+    raw_rows,
+)
 from comagic_pipeline_tests.integration.star_reference import (
     MAIN,
     READINGS,
@@ -37,7 +42,7 @@ from comagic_pipeline_tests.integration.star_reference import (
     expect_facts_of,
 )
 from comagic_pipeline_tests.integration.star_reference import raw_rows as star_input
-from comagic_pipeline_tests.integration.test_star_kinds import children_of, facts_of
+from comagic_pipeline_tests.integration.warehouse.test_star_kinds import children_of, facts_of
 
 pytestmark = pytest.mark.endurance
 

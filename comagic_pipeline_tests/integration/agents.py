@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime
 
 from dagster import AssetCheckKey, AssetKey, DagsterInstance, ExecuteInProcessResult
 
-from comagic_pipeline.asked import RANGE_END, RANGE_START
-from comagic_pipeline.checks import equals_api
 from comagic_pipeline.config import Config
+from comagic_pipeline.dagster.checks import equals_api
+from comagic_pipeline.dagster.runs import RANGE_END, RANGE_START
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.sandbox.server import Sandbox
 from comagic_pipeline.sandbox.world import World

@@ -6,8 +6,8 @@ from typing import Any
 
 from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, ExecuteInProcessResult
 
-from comagic_pipeline.asked import RANGE_END, RANGE_START
 from comagic_pipeline.config import Config
+from comagic_pipeline.dagster.runs import RANGE_END, RANGE_START
 from comagic_pipeline.definitions import build_definitions
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import JSON
 
 from comagic_pipeline import catalog
 from comagic_pipeline.sandbox.world import World
-from comagic_pipeline.warehouse.raw import raw_table
+from comagic_pipeline.warehouse.raw.tables import raw_table
 from comagic_pipeline.warehouse.star.build import Account
 from comagic_pipeline.warehouse.star.kind import Kind
 from comagic_pipeline.warehouse.star.kinds import KINDS

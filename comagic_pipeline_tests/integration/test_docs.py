@@ -20,21 +20,27 @@ from dagster import validate_run_config
 from rich.console import Console
 from sqlalchemy import Connection, text
 
-from comagic_pipeline.api.filters import Tree, parse_filter
+from comagic_pipeline.api.filters.parser import Tree, parse_filter
 from comagic_pipeline.catalog import tables
-from comagic_pipeline.cli import cli
-from comagic_pipeline.commands.load import load
-from comagic_pipeline.commands.reconcile import reconcile
-from comagic_pipeline.commands.report import run_report
+from comagic_pipeline.cli.load import load
+from comagic_pipeline.cli.main import cli
+from comagic_pipeline.cli.reconcile import reconcile
+from comagic_pipeline.cli.reference import PAGE, reference
+from comagic_pipeline.cli.report import run_report
 from comagic_pipeline.config import Alerts, Config, Setting, load_config, parse_config
+from comagic_pipeline.dagster.instance import PROJECT_FOLDER
+from comagic_pipeline.dagster.resources import open_warehouse
 from comagic_pipeline.definitions import build_definitions
-from comagic_pipeline.instance import PROJECT_FOLDER
-from comagic_pipeline.reference import PAGE, reference
-from comagic_pipeline.resources import open_warehouse
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Settings
 from comagic_pipeline.sandbox.world import World
-from comagic_pipeline.tables import AGENT_DICTIONARIES, DICTIONARIES, REPORTS, TABLE_NAMES, default_tables
+from comagic_pipeline.tables import (
+    AGENT_DICTIONARIES,
+    DICTIONARIES,
+    REPORTS,
+    TABLE_NAMES,
+    default_tables,
+)
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.star.views import create_views
 
@@ -83,7 +89,7 @@ def reference_of(column: str) -> dict[str, dict[str, str]]:
 
 
 def test_the_reference_is_up_to_date() -> None:
-    """The page in the repository is what `.venv/bin/python -m comagic_pipeline.reference` writes."""
+    """The page in the repository is what `.venv/bin/python -m comagic_pipeline.cli.reference` writes."""
     assert read(PAGE) == reference()
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.schema import CreateSchema
 
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
-from comagic_pipeline.warehouse.raw import create_missing
+from comagic_pipeline.warehouse.raw.tables import create_missing
 from comagic_pipeline.warehouse.replica_identity import identify_rows
 from comagic_pipeline.warehouse.star.marts import create_marts
 from comagic_pipeline.warehouse.star.replace_view import lock_definitions

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from comagic_pipeline.warehouse import ops
+from comagic_pipeline.warehouse.ops import tables as ops
 from comagic_pipeline.warehouse.star import tables as star
 
 attributes = context.config.attributes

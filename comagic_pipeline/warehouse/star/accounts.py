@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, case, exists, func, update
 
-from comagic_pipeline.warehouse.ops import journal
+from comagic_pipeline.warehouse.ops.tables import journal
 from comagic_pipeline.warehouse.star.shared import general_accounts
 
 DONE, FAILED = "успешно", "ошибка"

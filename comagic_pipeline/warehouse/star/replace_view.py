@@ -10,8 +10,8 @@ import psycopg.errors
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from comagic_pipeline.warehouse.dependents import dependents, joined
 from comagic_pipeline.warehouse.engine import one_line
+from comagic_pipeline.warehouse.retention.dependents import dependents, joined
 from comagic_pipeline.warehouse.star.template import quoted
 
 _OURS = re.compile(r"(general|comagic|mart)_\w+: ")

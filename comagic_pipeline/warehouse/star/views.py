@@ -13,13 +13,18 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateSchema
 
 from comagic_pipeline.warehouse.engine import Schemas, one_line
+from comagic_pipeline.warehouse.reports.json_target import comagic_reports
 from comagic_pipeline.warehouse.star.kinds import KINDS
 from comagic_pipeline.warehouse.star.marts import MARTS
-from comagic_pipeline.warehouse.star.replace_view import drop_others, escaped, lock_definitions, replace_view
+from comagic_pipeline.warehouse.star.replace_view import (
+    drop_others,
+    escaped,
+    lock_definitions,
+    replace_view,
+)
 from comagic_pipeline.warehouse.star.shared import general_dates
 from comagic_pipeline.warehouse.star.tables import metadata
 from comagic_pipeline.warehouse.star.template import quoted
-from comagic_pipeline.warehouse.targets.json_reports import comagic_reports
 
 READER = "comagic_reader"
 """The role of analysts. It cannot log in: grant it to those who can."""

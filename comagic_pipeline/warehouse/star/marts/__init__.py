@@ -12,7 +12,12 @@ from comagic_pipeline.warehouse.engine import Schemas
 from comagic_pipeline.warehouse.star.declaration import account_id, column, customer_user_id, table
 from comagic_pipeline.warehouse.star.kinds import KINDS
 from comagic_pipeline.warehouse.star.replace_view import drop_others, replace_view
-from comagic_pipeline.warehouse.star.template import fill, is_filled_by, names_of_kind, names_of_schemas
+from comagic_pipeline.warehouse.star.template import (
+    fill,
+    is_filled_by,
+    names_of_kind,
+    names_of_schemas,
+)
 
 metadata = MetaData(schema="star")
 

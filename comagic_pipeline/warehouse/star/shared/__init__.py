@@ -2,7 +2,13 @@
 
 from sqlalchemy import BigInteger, Boolean, Date, DateTime, Index, Integer, Numeric, String, UniqueConstraint
 
-from comagic_pipeline.warehouse.star.declaration import account_id, column, customer_user_id, surrogate_id, table
+from comagic_pipeline.warehouse.star.declaration import (
+    account_id,
+    column,
+    customer_user_id,
+    surrogate_id,
+    table,
+)
 
 general_accounts = table(
     "general_accounts",

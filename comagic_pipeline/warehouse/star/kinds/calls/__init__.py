@@ -3,7 +3,13 @@
 from sqlalchemy import BigInteger, Boolean, Index, Integer, Numeric, String, Text, UniqueConstraint
 
 from comagic_pipeline.warehouse.star.declaration import account_id, column, key, surrogate_id, table
-from comagic_pipeline.warehouse.star.kind import Kind, attributes_table, dimension_table, facts_table, tags_table
+from comagic_pipeline.warehouse.star.kind import (
+    Kind,
+    attributes_table,
+    dimension_table,
+    facts_table,
+    tags_table,
+)
 
 comagic_calls = dimension_table(
     "comagic_calls",

@@ -3,7 +3,13 @@
 from sqlalchemy import BigInteger, Integer, String, Text
 
 from comagic_pipeline.warehouse.star.declaration import column, surrogate_id
-from comagic_pipeline.warehouse.star.kind import Kind, dimension_table, facts_table, source_columns, visitor_columns
+from comagic_pipeline.warehouse.star.kind import (
+    Kind,
+    dimension_table,
+    facts_table,
+    source_columns,
+    visitor_columns,
+)
 
 comagic_visitor_sessions = dimension_table(
     "comagic_visitor_sessions",

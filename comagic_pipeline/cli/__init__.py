@@ -1,0 +1,1 @@
+"""The command line: `main` declares the commands, a module for each says what it does."""

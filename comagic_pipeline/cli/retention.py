@@ -1,0 +1,91 @@
+"""`retention`: the source's job that deletes old days, in this process, recorded in the instance."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dagster import ExecuteInProcessResult
+from rich.console import Console
+from rich.table import Table
+
+from comagic_pipeline.cli.project import open_project
+from comagic_pipeline.config import Config, ConfigError, Source
+from comagic_pipeline.dagster.failures import failure_message
+from comagic_pipeline.dagster.jobs.retention import LEFT, ROWS, retention_job_name, run_config
+from comagic_pipeline.dagster.runs import COMMAND
+from comagic_pipeline.definitions import build_definitions
+
+
+@dataclass
+class Summary:
+    """How it ended; `tables` are the rows of each that were deleted, in a dry run those that would be.
+
+    `left` says of each month that has to stay what depends on it and what to do.
+    """
+
+    source: str
+    dry_run: bool
+    run_id: str
+    error: str | None = None
+    tables: dict[str, int] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
+    dropped_partitions: int = 0
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, object]:
+        """The summary for machines."""
+        return asdict(self) | {"rows": sum(self.tables.values())}
+
+
+def retain(config: Config, source: Source, *, is_dry: bool) -> Summary:
+    """Run the job; raises ConfigError where the source keeps all, and what `open_warehouse` raises."""
+    if source.retention.keep_days is None:
+        raise ConfigError(
+            f"sources.{source.name}.retention.keep_days is not set: nothing is deleted. Set it to the number of days "
+            "to keep"
+        )
+    with open_project(config) as (_, instance):
+        result = (
+            build_definitions(config)
+            .resolve_job_def(retention_job_name(source))
+            .execute_in_process(
+                run_config={
+                    **run_config(source, is_dry=is_dry),
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                },
+                instance=instance,
+                tags={COMMAND: "retention"},
+                raise_on_error=False,
+            )
+        )
+    summary = Summary(source.name, is_dry, result.run_id)
+    summary.error = failure_message(result)
+    values = _metadata(result)
+    if ROWS in values:
+        summary.tables = {str(name): int(rows) for name, rows in dict(values[ROWS]).items()}
+        summary.left = list(values[LEFT])
+        summary.dropped_partitions = int(values["dropped_partitions"])
+        summary.seconds = float(values["seconds"])
+    return summary
+
+
+def _metadata(result: ExecuteInProcessResult) -> dict[str, Any]:
+    """What the only step tells, of its success or its failure."""
+    for event in result.all_events:
+        if event.is_successful_output:
+            return {name: value.value for name, value in event.step_output_data.metadata.items()}
+        if event.is_step_failure and (failure := event.step_failure_data.user_failure_data):
+            return {name: value.value for name, value in failure.metadata.items()}
+    return {}
+
+
+def show(summary: Summary, console: Console) -> None:
+    """For people."""
+    done = "would be deleted" if summary.dry_run else "deleted"
+    lines = {name: rows for name, rows in summary.tables.items() if rows}
+    if lines:
+        table = Table("table", "rows", title=f"{summary.source}: {done}")
+        for name, rows in lines.items():
+            table.add_row(name, str(rows))
+        console.print(table)
+    elif not summary.error:
+        console.print(f"{summary.source}: nothing is older than what is kept")

@@ -1,0 +1,1 @@
+"""The project as Dagster sees it. Below this package nothing imports Dagster."""

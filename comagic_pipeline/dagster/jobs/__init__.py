@@ -1,0 +1,1 @@
+"""Jobs: what an operator runs, a module for each kind."""

@@ -1,0 +1,104 @@
+"""What Dagster's storage holds and nobody reads any more: deleted every night, so that it grows with the days alone.
+
+Of each day of an asset its latest materialization stays, however old, and of each check its latest result: they are
+what the UI shows. The rest is kept for a while. Dagster itself deletes whole runs only, with the materializations of
+their days (dagster_notes, 1.9).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dagster import DagsterInstance
+from sqlalchemy import Connection, text
+
+from comagic_pipeline.dagster.wipe_partitions import storage_of
+
+KEPT = timedelta(days=30)
+"""How long events of runs, earlier materializations and earlier results of checks are kept after the end of the run."""
+_SETTLED = timedelta(days=1)
+"""How long after its end a run is left alone altogether: backfills still count what it was to load."""
+_AT_ONCE = 20_000  # rows of one transaction
+
+_ENDED = """
+    select run_id from runs
+     where status in ('SUCCESS', 'FAILURE', 'CANCELED')
+       and coalesce(end_time, extract(epoch from update_timestamp)) < :{moment}
+"""
+_LATER_MATERIALIZATION = """exists (
+    select from event_logs as later
+     where later.asset_key = old.asset_key and later.dagster_event_type = 'ASSET_MATERIALIZATION' and later.id > old.id
+       and (later.partition = old.partition or later.partition is null{condition})
+)"""
+_RESULTS = "'ASSET_MATERIALIZATION', 'ASSET_OBSERVATION', 'ASSET_CHECK_EVALUATION'"
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """Which rows of a table go: `old` is the row; :kept and :settled are moments, as seconds since 1970."""
+
+    name: str
+    table: str
+    condition: str
+
+
+_RULES = (
+    # Of runs of other storages than ours, and of releases before it.
+    _Rule("planned checks", "asset_check_executions", f"""
+        old.execution_status = 'PLANNED' and old.run_id in ({_ENDED.format(moment="settled")})"""),
+    _Rule("results of checks", "asset_check_executions", """
+        old.evaluation_event_timestamp < to_timestamp(:kept) at time zone 'UTC' and exists (
+            select from asset_check_executions as later
+             where later.asset_key = old.asset_key and later.check_name = old.check_name and later.id > old.id
+               and (later.partition = old.partition or later.partition is null and old.partition is null)
+        )"""),
+    _Rule("events of checks", "event_logs", f"""
+        (old.dagster_event_type = 'ASSET_CHECK_EVALUATION' and old.timestamp < to_timestamp(:kept) at time zone 'UTC'
+         and not exists (select from asset_check_executions as shown where shown.evaluation_event_storage_id = old.id))
+        or old.dagster_event_type = 'ASSET_CHECK_EVALUATION_PLANNED'
+        and old.run_id in ({_ENDED.format(moment="settled")})"""),
+    # One without a later materialization is how the UI knows that the day failed. An asset without partitions has one
+    # for each day of the run.
+    _Rule("planned materializations", "event_logs", f"""
+        old.dagster_event_type = 'ASSET_MATERIALIZATION_PLANNED' and {_LATER_MATERIALIZATION.format(condition="")}
+        and old.run_id in ({_ENDED.format(moment="settled")})"""),
+    _Rule("materializations", "event_logs", f"""
+        old.dagster_event_type in ('ASSET_MATERIALIZATION', 'ASSET_OBSERVATION')
+        and old.timestamp < to_timestamp(:kept) at time zone 'UTC'
+        and {_LATER_MATERIALIZATION.format(condition=" and old.partition is null")}"""),
+    _Rule("other events", "event_logs", f"""
+        (old.dagster_event_type is null
+         or old.dagster_event_type not in ({_RESULTS}, 'ASSET_MATERIALIZATION_PLANNED'))
+        and old.run_id in ({_ENDED.format(moment="kept")})"""),
+)  # fmt: skip
+_EMPTY_RUNS = text(f"""
+    delete from runs where run_id in ({_ENDED.format(moment="kept")})
+       and not exists (select from event_logs as event where event.run_id = runs.run_id)
+ returning run_id
+""")  # noqa: S608 - constants
+
+
+def delete_old_events(instance: DagsterInstance, now: datetime) -> Iterator[tuple[str, int]]:
+    """Delete what is old at this moment (aware); gives the number of rows of each kind as soon as they are gone."""
+    moments = {"kept": (now - KEPT).timestamp(), "settled": (now - _SETTLED).timestamp()}
+    storage = storage_of(instance)
+    for rule in _RULES:
+        deleted = 0
+        while True:
+            with storage.index_transaction() as connection:
+                gone = _delete(connection, rule, moments)
+            deleted += gone
+            if gone < _AT_ONCE:
+                break
+        yield rule.name, deleted
+    with storage.index_transaction() as connection:
+        runs = connection.scalars(_EMPTY_RUNS, {"kept": moments["kept"]}).all()
+    for run_id in runs:
+        instance.compute_log_manager.delete_logs(prefix=[run_id])
+    yield "runs", len(runs)
+
+
+def _delete(connection: Connection, rule: _Rule, moments: dict[str, float]) -> int:
+    chosen = f"select old.id from {rule.table} as old where {rule.condition} limit {_AT_ONCE}"  # noqa: S608 - constants
+    used = {name: value for name, value in moments.items() if f":{name}" in chosen}
+    return connection.execute(text(f"delete from {rule.table} where id in ({chosen})"), used).rowcount  # noqa: S608

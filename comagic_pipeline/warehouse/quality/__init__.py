@@ -1,0 +1,1 @@
+"""What the warehouse itself tells about its rows: consistency, rows a day, gaps. No judgement, no API."""

@@ -1,0 +1,1 @@
+"""Tables of custom reports: as JSON, or with a structure that the user fixes."""

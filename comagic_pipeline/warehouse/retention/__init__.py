@@ -1,0 +1,1 @@
+"""Deletion of days that are older than the first day to keep."""
