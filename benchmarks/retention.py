@@ -17,7 +17,7 @@ from pathlib import Path
 from dateutil.relativedelta import relativedelta
 from sqlalchemy import text
 
-from comagic_pipeline.tables import REPORTS
+from comagic_pipeline.catalog.table_names import REPORTS
 from comagic_pipeline.warehouse.embedded import EmbeddedServer, stop
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.migrations import upgrade

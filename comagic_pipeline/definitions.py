@@ -15,6 +15,7 @@ from dagster import (
 )
 from dagster._config.pythonic_config import ConfigurableResourceFactory
 
+from comagic_pipeline.catalog.table_names import DICTIONARIES, REPORTS
 from comagic_pipeline.config import Config, Source, load_config
 from comagic_pipeline.dagster.assets.custom_reports import custom_report_asset
 from comagic_pipeline.dagster.assets.dictionaries import dictionary_asset
@@ -37,7 +38,7 @@ from comagic_pipeline.dagster.jobs.adhoc_report import adhoc_report_job
 from comagic_pipeline.dagster.jobs.housekeeping import housekeeping_job, housekeeping_schedule
 from comagic_pipeline.dagster.jobs.source_jobs import SourceJobs
 from comagic_pipeline.dagster.resources import DataApi, WarehouseResource
-from comagic_pipeline.tables import DICTIONARIES, REPORTS, star_of
+from comagic_pipeline.warehouse.star.tables import star_of
 
 
 def build_definitions(

@@ -14,9 +14,9 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from comagic_pipeline.catalog.table_names import DICTIONARIES, REPORTS
 from comagic_pipeline.config import CONFIG_VARIABLE, SANDBOX_URL_VARIABLE, Config, load_config
 from comagic_pipeline.dagster.instance import STATE_VARIABLE, STORAGE_VARIABLE
-from comagic_pipeline.tables import DICTIONARIES, REPORTS
 from comagic_pipeline.warehouse.embedded import EmbeddedServer, stop
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.migrations import upgrade

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import distinct, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from comagic_pipeline.catalog.table_names import REPORTS, STAR, TABLE_NAMES, needed_by
 from comagic_pipeline.cli.project import open_project
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.dagster.automation.overlaps import overlaps
@@ -33,10 +34,10 @@ from comagic_pipeline.dagster.runs import (
 )
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.operations.points.plan import missing_periods
-from comagic_pipeline.tables import REPORTS, STAR, TABLE_NAMES, needed_by, star_of
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError
 from comagic_pipeline.warehouse.ops import tables as ops
 from comagic_pipeline.warehouse.ops.pending_days import expect, forget
+from comagic_pipeline.warehouse.star.tables import star_of
 
 _POLL_SECONDS = 0.5
 

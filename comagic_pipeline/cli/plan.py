@@ -20,6 +20,7 @@ from comagic_pipeline.api.readers.periods import longest_windows
 from comagic_pipeline.api.requests import RowRequests
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.catalog import tables as methods_by_table
+from comagic_pipeline.catalog.table_names import REPORTS
 from comagic_pipeline.cli.load import check_tables
 from comagic_pipeline.config import Config, Source
 from comagic_pipeline.dagster.loads.customers import user_ids
@@ -36,7 +37,6 @@ from comagic_pipeline.operations.points.plan import (
     plan_load,
 )
 from comagic_pipeline.operations.points.shared_quota import known_points
-from comagic_pipeline.tables import REPORTS
 
 _LAST_SECOND = time(23, 59, 59)
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import select
 
+from comagic_pipeline.catalog.table_names import facts_of
 from comagic_pipeline.cli.load import Job, points_spent_until, run_job
 from comagic_pipeline.cli.project import open_project
 from comagic_pipeline.config import Config, ConfigError, Source
@@ -28,9 +29,9 @@ from comagic_pipeline.dagster.runs import (
     reconcile_job_name,
 )
 from comagic_pipeline.definitions import build_definitions
-from comagic_pipeline.tables import facts_of, star_of
 from comagic_pipeline.warehouse.ops.pending_days import periods
 from comagic_pipeline.warehouse.ops.tables import journal, reconciled_days
+from comagic_pipeline.warehouse.star.tables import star_of
 
 
 @dataclass

@@ -15,6 +15,7 @@ from sqlalchemy import Table, UniqueConstraint
 
 from comagic_pipeline.api.requests import PAGE_ROWS
 from comagic_pipeline.catalog import Method
+from comagic_pipeline.catalog.table_names import AGENT_DICTIONARIES, DICTIONARIES, REPORTS, SUMMARIES, TABLE_NAMES
 from comagic_pipeline.cli.main import cli
 from comagic_pipeline.cli.web_server import HOSTS_VARIABLE
 from comagic_pipeline.config import (
@@ -32,7 +33,6 @@ from comagic_pipeline.dagster.environment import LEAST_TIMEOUT, TIMEOUTS
 from comagic_pipeline.dagster.instance import PROJECT_FOLDER, STATE_VARIABLE, STORAGE_VARIABLE
 from comagic_pipeline.dagster.jobs import housekeeping
 from comagic_pipeline.definitions import build_definitions
-from comagic_pipeline.tables import AGENT_DICTIONARIES, DICTIONARIES, REPORTS, SUMMARIES, TABLE_NAMES
 from comagic_pipeline.warehouse.ops import tables as ops
 from comagic_pipeline.warehouse.reports.json_target import comagic_reports
 from comagic_pipeline.warehouse.star.marts import MARTS

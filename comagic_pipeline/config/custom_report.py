@@ -15,13 +15,13 @@ from pydantic import (
 
 from comagic_pipeline.api.filters.parser import Filter, parse_filter
 from comagic_pipeline.catalog import Method, tables
+from comagic_pipeline.catalog.table_names import REPORTS
 from comagic_pipeline.config.source import Source, unknown_source
 from comagic_pipeline.config.values import OFF, Mistakes, Schedule, Section, Switch, WholeNumber
 from comagic_pipeline.core.suggestions import nearest
 from comagic_pipeline.custom_reports.names import asset_name, normal_name, report_id
 from comagic_pipeline.custom_reports.report import CustomReport, all_fields
 from comagic_pipeline.custom_reports.structure import TableSource, default_table, tables_of
-from comagic_pipeline.tables import REPORTS
 
 _REPORTS = {method.table: method for method in REPORTS}
 

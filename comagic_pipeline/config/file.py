@@ -8,6 +8,7 @@ from typing import Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
+from comagic_pipeline.catalog.table_names import TABLE_NAMES
 from comagic_pipeline.config.custom_report import (
     ColumnSection,
     CustomReportSection,
@@ -25,7 +26,6 @@ from comagic_pipeline.config.source import (
 from comagic_pipeline.config.values import ConfigError, Mistakes, Section, Setting
 from comagic_pipeline.config.warehouse import SchemaNames, WarehouseConfig
 from comagic_pipeline.custom_reports.report import CustomReport
-from comagic_pipeline.tables import TABLE_NAMES
 
 CONFIG_VARIABLE = "COMAGIC_CONFIG"
 DEFAULT_PATH = "comagic.yaml"

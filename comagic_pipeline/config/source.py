@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, StringConstraints, mode
 from comagic_pipeline import catalog
 from comagic_pipeline.api.filters.parser import Filter, parse_filter
 from comagic_pipeline.catalog import Method
+from comagic_pipeline.catalog.table_names import REPORTS, TABLE_NAMES, default_tables, with_what_they_need
 from comagic_pipeline.config.values import (
     OFF,
     ConfigError,
@@ -24,7 +25,6 @@ from comagic_pipeline.config.values import (
 )
 from comagic_pipeline.core.suggestions import nearest
 from comagic_pipeline.custom_reports.report import CustomReport
-from comagic_pipeline.tables import REPORTS, TABLE_NAMES, default_tables, with_what_they_need
 
 MAX_KEEP_DAYS = 36_500
 """A hundred years: with more days the first day that is kept would lie before the calendar."""

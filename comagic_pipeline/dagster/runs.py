@@ -11,10 +11,10 @@ from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 
 from comagic_pipeline.config import Config, Source
 from comagic_pipeline.custom_reports.report import CustomReport
-from comagic_pipeline.tables import kinds_of
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.ops.pending_days import expect, take_over
 from comagic_pipeline.warehouse.star.kind import Kind
+from comagic_pipeline.warehouse.star.tables import kinds_of
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 """Run tags that give a run its days, both included."""

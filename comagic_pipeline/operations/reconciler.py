@@ -28,10 +28,10 @@ from comagic_pipeline.api.readers.windows import DaysComplete, Discarded, Rows
 from comagic_pipeline.api.requests import PAGE_ROWS
 from comagic_pipeline.api.rows import Row
 from comagic_pipeline.catalog import Method
+from comagic_pipeline.catalog.table_names import facts_of
 from comagic_pipeline.config import Source
 from comagic_pipeline.custom_reports.mapping import day_of
 from comagic_pipeline.operations.raw_rows import raw_rows_of
-from comagic_pipeline.tables import facts_of
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.ops.doubtful_days import mark_proven
 from comagic_pipeline.warehouse.ops.pending_days import periods

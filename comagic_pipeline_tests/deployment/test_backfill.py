@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from comagic_pipeline.catalog.table_names import SHARED_STAR, STAR_OF_KIND
 from comagic_pipeline.dagster.instance import STORAGE_VARIABLE
 from comagic_pipeline.sandbox.faults import Fault
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Quirks, Settings
 from comagic_pipeline.sandbox.world import World
-from comagic_pipeline.tables import SHARED_STAR, STAR_OF_KIND
 from comagic_pipeline.warehouse.embedded import EmbeddedServer
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline_tests.deployment.services import Services

@@ -22,6 +22,7 @@ from sqlalchemy import Connection, text
 
 from comagic_pipeline.api.filters.parser import Tree, parse_filter
 from comagic_pipeline.catalog import tables
+from comagic_pipeline.catalog.table_names import AGENT_DICTIONARIES, DICTIONARIES, REPORTS, TABLE_NAMES, default_tables
 from comagic_pipeline.cli.load import load
 from comagic_pipeline.cli.main import cli
 from comagic_pipeline.cli.reconcile import reconcile
@@ -34,13 +35,6 @@ from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Settings
 from comagic_pipeline.sandbox.world import World
-from comagic_pipeline.tables import (
-    AGENT_DICTIONARIES,
-    DICTIONARIES,
-    REPORTS,
-    TABLE_NAMES,
-    default_tables,
-)
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.star.views import create_views
 

@@ -16,6 +16,7 @@ from dagster import (
     multi_asset,
 )
 
+from comagic_pipeline.catalog.table_names import needed_by
 from comagic_pipeline.config import Config, SchemaNames, Source
 from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.dagster.assets.describe import OWNER, asset_key, columns_of
@@ -25,7 +26,6 @@ from comagic_pipeline.dagster.loads.report_load import ReportLoad, Wanted
 from comagic_pipeline.dagster.partitions import daily_partitions, days_of
 from comagic_pipeline.dagster.resources import DataApi, WarehouseResource, make_views
 from comagic_pipeline.dagster.runs import table_step
-from comagic_pipeline.tables import needed_by
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.reports.tables import prepare, sql_table
 

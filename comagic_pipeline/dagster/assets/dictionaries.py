@@ -8,6 +8,7 @@ from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, 
 
 from comagic_pipeline.api.readers.dictionaries import DictionaryReader
 from comagic_pipeline.catalog import Method
+from comagic_pipeline.catalog.table_names import needed_by
 from comagic_pipeline.config import SchemaNames, Source
 from comagic_pipeline.dagster.assets.describe import asset_spec
 from comagic_pipeline.dagster.loads.customers import Customers
@@ -15,7 +16,6 @@ from comagic_pipeline.dagster.loads.journal import SKIPPED, journaled
 from comagic_pipeline.dagster.loads.protection import LoadConfig, protection
 from comagic_pipeline.dagster.resources import DataApi, WarehouseResource
 from comagic_pipeline.dagster.runs import table_step
-from comagic_pipeline.tables import needed_by
 from comagic_pipeline.warehouse.load import replace_dictionary
 from comagic_pipeline.warehouse.losses import LossRefusedError
 from comagic_pipeline.warehouse.raw.tables import raw_table

@@ -3,6 +3,7 @@
 from dagster import AssetExecutionContext, AssetsDefinition, BackfillPolicy, MaterializeResult, multi_asset
 
 from comagic_pipeline.catalog import Method
+from comagic_pipeline.catalog.table_names import facts_of, needed_by
 from comagic_pipeline.config import SchemaNames, Source
 from comagic_pipeline.dagster.assets.describe import asset_spec
 from comagic_pipeline.dagster.loads.journal import SKIPPED
@@ -11,7 +12,6 @@ from comagic_pipeline.dagster.loads.report_load import ReportLoad, Wanted
 from comagic_pipeline.dagster.partitions import daily_partitions, days_of
 from comagic_pipeline.dagster.resources import DataApi, WarehouseResource
 from comagic_pipeline.dagster.runs import table_step
-from comagic_pipeline.tables import facts_of, needed_by
 from comagic_pipeline.warehouse.raw.tables import raw_table
 from comagic_pipeline.warehouse.raw.target import RawTarget
 

@@ -8,6 +8,7 @@ from dagster import AssetExecutionContext, AssetsDefinition, BackfillPolicy, Mat
 from dateutil.relativedelta import relativedelta
 from sqlalchemy import Table
 
+from comagic_pipeline.catalog.table_names import needed_by
 from comagic_pipeline.config import SchemaNames, Source
 from comagic_pipeline.dagster.assets.describe import asset_key, asset_spec
 from comagic_pipeline.dagster.loads.days import DoneDays
@@ -16,7 +17,6 @@ from comagic_pipeline.dagster.partitions import daily_partitions, days_of
 from comagic_pipeline.dagster.resources import WarehouseResource
 from comagic_pipeline.dagster.runs import star_step
 from comagic_pipeline.operations.ledger import gone_days
-from comagic_pipeline.tables import needed_by
 from comagic_pipeline.warehouse.changes import Changes
 from comagic_pipeline.warehouse.ops.pending_days import periods, strike_off
 from comagic_pipeline.warehouse.star.build import Account, build

@@ -24,10 +24,10 @@ from comagic_pipeline.dagster.partitions import today
 from comagic_pipeline.dagster.resources import open_client, source_key
 from comagic_pipeline.dagster.runs import CONTINUES, RANGE_END, RANGE_START, UNFINISHED, WAITED_FOR
 from comagic_pipeline.operations.points.shared_quota import known_points
-from comagic_pipeline.tables import kinds_of, star_of
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.ops import pending_days as waiting
 from comagic_pipeline.warehouse.ops.pending_days import WaitingPeriod
+from comagic_pipeline.warehouse.star.tables import kinds_of, star_of
 
 _SURE_TO_HELP = MAX_OFFSET // PAGE_ROWS + 1
 """Points that reach for any part of a report that has to be loaded at once: so many pages has a window at most."""

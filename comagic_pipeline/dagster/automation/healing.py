@@ -10,12 +10,12 @@ from datetime import date, datetime, time, timedelta
 
 from dagster import AssetCheckKey, AssetKey, DagsterInstance, RunRequest, RunsFilter
 
+from comagic_pipeline.catalog.table_names import facts_of
 from comagic_pipeline.config import Source
 from comagic_pipeline.dagster.assets.describe import asset_key
 from comagic_pipeline.dagster.checks import equals_api
 from comagic_pipeline.dagster.partitions import today
 from comagic_pipeline.dagster.runs import RANGE_END, RANGE_START, UNFINISHED
-from comagic_pipeline.tables import facts_of, star_of
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.ops.pending_days import periods
 from comagic_pipeline.warehouse.ops.reconciliation import (
@@ -24,6 +24,7 @@ from comagic_pipeline.warehouse.ops.reconciliation import (
     healed_since,
     note_healing,
 )
+from comagic_pipeline.warehouse.star.tables import star_of
 
 HEALS = "comagic/heals"
 """The tag of a run that loads, or compares, days again because they differed: of which source."""

@@ -16,10 +16,10 @@ from comagic_pipeline.dagster.assets.describe import asset_key
 from comagic_pipeline.dagster.runs import UNFINISHED, period_of, tables_of
 from comagic_pipeline.dagster.wipe_partitions import forget_days, newest_event
 from comagic_pipeline.operations.ledger import held_days
-from comagic_pipeline.tables import star_of
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.ops.tables import is_skipped
 from comagic_pipeline.warehouse.retention.days import retained_from
+from comagic_pipeline.warehouse.star.tables import star_of
 
 _NAMED = 3
 """How many assets a sentence names."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from dagster import AssetChecksDefinition
 
+from comagic_pipeline.catalog.table_names import REPORTS
 from comagic_pipeline.config import Source
 from comagic_pipeline.dagster.checks.all_days_loaded import all_days_loaded
 from comagic_pipeline.dagster.checks.equals_api import equals_api, reconciled_reports
@@ -16,7 +17,7 @@ from comagic_pipeline.dagster.checks.raw_integrity import custom_report_is_right
 from comagic_pipeline.dagster.checks.recent_rows import recent_rows, timed_reports
 from comagic_pipeline.dagster.checks.star_integrity import star_is_right
 from comagic_pipeline.dagster.checks.usual_volume import usual_volume
-from comagic_pipeline.tables import REPORTS, kinds_of
+from comagic_pipeline.warehouse.star.tables import kinds_of
 
 
 def checks_of(source: Source) -> Iterator[AssetChecksDefinition]:

@@ -26,6 +26,7 @@ from dagster import (
 from dagster import Field as DagsterField
 from pydantic import Field, ValidationError
 
+from comagic_pipeline.catalog.table_names import REPORTS
 from comagic_pipeline.config import (
     Config,
     ConfigError,
@@ -42,7 +43,6 @@ from comagic_pipeline.dagster.loads.protection import LoadConfig
 from comagic_pipeline.dagster.loads.report_load import ReportLoad
 from comagic_pipeline.dagster.partitions import check_period
 from comagic_pipeline.dagster.resources import DataApi, WarehouseResource
-from comagic_pipeline.tables import REPORTS
 
 JOB = "adhoc_report"
 _STEP = "load"

@@ -15,13 +15,13 @@ from dagster import Failure, JobDefinition, MetadataValue, OpExecutionContext, j
 from pydantic import Field
 
 from comagic_pipeline.api.quota import utc_now
+from comagic_pipeline.catalog.table_names import REPORTS, STAR
 from comagic_pipeline.config import Source
 from comagic_pipeline.dagster.assets.describe import asset_key
 from comagic_pipeline.dagster.loads.journal import Entry, journaled
 from comagic_pipeline.dagster.partitions import today
 from comagic_pipeline.dagster.resources import WarehouseResource
 from comagic_pipeline.dagster.wipe_partitions import forget_days_before
-from comagic_pipeline.tables import REPORTS, STAR
 from comagic_pipeline.warehouse.changes import Changes
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.previous_rows import purge_removed

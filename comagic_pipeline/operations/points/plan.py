@@ -19,6 +19,7 @@ from comagic_pipeline.api.readers.periods import longest_windows
 from comagic_pipeline.api.requests import PAGE_ROWS
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.catalog import tables as methods_by_table
+from comagic_pipeline.catalog.table_names import DICTIONARIES, REPORTS
 from comagic_pipeline.config import Source
 from comagic_pipeline.dagster.loads.customers import user_ids
 from comagic_pipeline.dagster.partitions import today
@@ -31,7 +32,6 @@ from comagic_pipeline.operations.points.scheduled_loads import (
     scheduled_loads,
     scheduled_reports,
 )
-from comagic_pipeline.tables import DICTIONARIES, REPORTS
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.ops.pending_days import periods
 from comagic_pipeline.warehouse.quality.row_rates import (

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from comagic_pipeline.catalog.table_names import REPORTS, STAR, SUMMARIES, TABLE_NAMES
 from comagic_pipeline.config import Source
 from comagic_pipeline.custom_reports.report import CustomReport
-from comagic_pipeline.tables import REPORTS, STAR, SUMMARIES, TABLE_NAMES
 
 NIGHTLY, HOURLY, OF_REPORT = "nightly", "hourly", "schedule"
 """Names of the schedules, behind that of the job."""

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, delete, func, select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from comagic_pipeline.tables import REPORTS
+from comagic_pipeline.catalog.table_names import REPORTS
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
 from comagic_pipeline.warehouse.monthly_partitions import (
     Partition,

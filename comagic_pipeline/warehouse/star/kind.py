@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, Numeric, String, Table, Text, UniqueConstraint
 
+from comagic_pipeline.catalog.table_names import REPORT_OF_KIND
 from comagic_pipeline.warehouse.star.declaration import (
     account_id,
     column,
@@ -30,12 +31,11 @@ _PREFIX = "comagic_"
 
 @dataclass(frozen=True)
 class Kind:
-    """One report as facts: `report` is its raw table, `dimension` its own parameters, one row per fact.
+    """One report as facts: `dimension` holds its own parameters, one row per fact.
 
     `children` hold the items of JSON arrays of the report: `<dimension>_<array>`.
     """
 
-    report: str
     dimension: Table
     facts: Table
     children: tuple[Table, ...] = ()
@@ -44,6 +44,11 @@ class Kind:
     def name(self) -> str:
         """What its rows are: calls, chats, ..."""
         return self.dimension.name.removeprefix(_PREFIX)
+
+    @property
+    def report(self) -> str:
+        """The raw table that it is made of."""
+        return REPORT_OF_KIND[self.name]
 
     @property
     def tables(self) -> tuple[Table, ...]:

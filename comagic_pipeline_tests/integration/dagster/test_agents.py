@@ -5,10 +5,10 @@ from datetime import date
 import pytest
 
 import comagic_pipeline.api.client
+from comagic_pipeline.catalog.table_names import AGENT_DICTIONARIES, DICTIONARIES
 from comagic_pipeline.dagster.automation.recovery import show_loaded_days
 from comagic_pipeline.sandbox.faults import Fault
 from comagic_pipeline.sandbox.world import World
-from comagic_pipeline.tables import AGENT_DICTIONARIES, DICTIONARIES
 from comagic_pipeline_tests.integration.agents import FIRST, LAST, Agent, OpenAgent
 from comagic_pipeline_tests.integration.raw_reference import (
     Row,

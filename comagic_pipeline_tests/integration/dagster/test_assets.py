@@ -11,6 +11,7 @@ from dagster import AssetKey, AssetMaterialization, DagsterInstance, ExecuteInPr
 from dagster._serdes import serialize_value
 from sqlalchemy import make_url, text
 
+from comagic_pipeline.catalog.table_names import SHARED_STAR, STAR_OF_KIND
 from comagic_pipeline.config import Config
 from comagic_pipeline.dagster.instance import open_instance
 from comagic_pipeline.dagster.resources import open_client
@@ -20,7 +21,6 @@ from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Quirks, Settings
 from comagic_pipeline.sandbox.world import World
-from comagic_pipeline.tables import SHARED_STAR, STAR_OF_KIND
 from comagic_pipeline.warehouse.embedded import EmbeddedServer
 from comagic_pipeline.warehouse.engine import Warehouse
 

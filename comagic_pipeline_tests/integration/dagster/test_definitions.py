@@ -13,12 +13,12 @@ from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster._serdes import serialize_value
 from sqlalchemy import Connection, text
 
+from comagic_pipeline.catalog.table_names import SHARED_STAR, STAR, STAR_OF_KIND, TABLE_NAMES, default_tables
 from comagic_pipeline.config import Config, load_config
 from comagic_pipeline.dagster.instance import PROJECT_FOLDER
 from comagic_pipeline.dagster.resources import DataApi, WarehouseResource
 from comagic_pipeline.dagster.runs import PARTITION
 from comagic_pipeline.definitions import build_definitions
-from comagic_pipeline.tables import SHARED_STAR, STAR, STAR_OF_KIND, TABLE_NAMES, default_tables
 from comagic_pipeline.warehouse.engine import Warehouse
 
 PROGRAMS = Path(sys.executable).parent

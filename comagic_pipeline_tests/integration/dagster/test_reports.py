@@ -24,6 +24,7 @@ from comagic_pipeline.api.client import Client, Token
 from comagic_pipeline.api.readers.periods import PeriodReader
 from comagic_pipeline.api.readers.windows import Discarded, Rows
 from comagic_pipeline.catalog import methods
+from comagic_pipeline.catalog.table_names import REPORTS
 from comagic_pipeline.cli.services import free_port
 from comagic_pipeline.config import Config
 from comagic_pipeline.sandbox.faults import Fault
@@ -31,7 +32,6 @@ from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Quirks, Settings
 from comagic_pipeline.sandbox.world import World
-from comagic_pipeline.tables import REPORTS
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline_tests.integration.raw_reference import (
     Row,

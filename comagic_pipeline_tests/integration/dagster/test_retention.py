@@ -24,6 +24,7 @@ from dagster import (
 )
 from sqlalchemy import Connection, text
 
+from comagic_pipeline.catalog.table_names import SHARED_STAR
 from comagic_pipeline.cli.main import cli
 from comagic_pipeline.config import Config, ConfigError, load_config
 from comagic_pipeline.dagster.automation.continuation import next_run
@@ -37,7 +38,6 @@ from comagic_pipeline.operations.points.scheduled_loads import scheduled_loads, 
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Settings
 from comagic_pipeline.sandbox.world import World
-from comagic_pipeline.tables import SHARED_STAR
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.ops.pending_days import expect, waiting_periods
 from comagic_pipeline.warehouse.retention import days as rows

@@ -13,10 +13,10 @@ from dagster import (
 )
 from dagster._utils.schedules import schedule_execution_time_iterator
 
+from comagic_pipeline.catalog.table_names import SHARED_STAR, STAR_OF_KIND
 from comagic_pipeline.config import Config, parse_config
 from comagic_pipeline.dagster.partitions import daily_partitions
 from comagic_pipeline.definitions import build_definitions
-from comagic_pipeline.tables import SHARED_STAR, STAR_OF_KIND
 
 
 def configured(**source: str) -> Config:

@@ -11,6 +11,7 @@ from dagster import AssetKey, DagsterEvent, DagsterEventType, DagsterInstance, D
 from dagster._core.events import JobFailureData, RunFailureReason
 from sqlalchemy import insert
 
+from comagic_pipeline.catalog.table_names import SHARED_STAR, STAR_OF_KIND
 from comagic_pipeline.config import Config
 from comagic_pipeline.dagster.automation.continuation import Continuation, next_run
 from comagic_pipeline.dagster.automation.recovery import close_silent_runs, recover
@@ -19,7 +20,6 @@ from comagic_pipeline.dagster.resources import run_lock
 from comagic_pipeline.dagster.runs import COMMAND, CONTINUES, RANGE_END, RANGE_START
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.operations.translations import text_in
-from comagic_pipeline.tables import SHARED_STAR, STAR_OF_KIND
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.ops import pending_days as waiting
 from comagic_pipeline.warehouse.ops import tables as ops

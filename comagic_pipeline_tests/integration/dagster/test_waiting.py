@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 import comagic_pipeline.api.client
 from comagic_pipeline.catalog import tables
+from comagic_pipeline.catalog.table_names import SHARED_STAR, STAR_OF_KIND
 from comagic_pipeline.config import Config
 from comagic_pipeline.dagster.runs import CONTINUES, RANGE_END, RANGE_START
 from comagic_pipeline.definitions import build_definitions
@@ -25,7 +26,6 @@ from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Quirks, Settings
 from comagic_pipeline.sandbox.world import World
-from comagic_pipeline.tables import SHARED_STAR, STAR_OF_KIND
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.load import DayLoad
 from comagic_pipeline.warehouse.ops import pending_days as waiting

@@ -20,6 +20,7 @@ from dagster import DagsterInstance
 from rich.console import Console
 from sqlalchemy import insert
 
+from comagic_pipeline.catalog.table_names import AGENT_DICTIONARIES, DICTIONARIES, REPORTS, STAR, SUMMARIES, TABLE_NAMES
 from comagic_pipeline.cli.load import load
 from comagic_pipeline.cli.main import cli
 from comagic_pipeline.cli.plan import PlanSummary, plan
@@ -36,14 +37,6 @@ from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Quirks, Settings
 from comagic_pipeline.sandbox.world import World
-from comagic_pipeline.tables import (
-    AGENT_DICTIONARIES,
-    DICTIONARIES,
-    REPORTS,
-    STAR,
-    SUMMARIES,
-    TABLE_NAMES,
-)
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.ops import tables as ops
 from comagic_pipeline.warehouse.quality.row_rates import rows_a_day, skipped_tables

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert, text
 from sqlalchemy.schema import CreateSchema
 
 from comagic_pipeline import catalog
-from comagic_pipeline.tables import DICTIONARIES, REPORTS
+from comagic_pipeline.catalog.table_names import DICTIONARIES, REPORTS
 from comagic_pipeline.warehouse import migrations
 from comagic_pipeline.warehouse.engine import Schemas, Warehouse
 from comagic_pipeline.warehouse.migrations import alembic_config, is_current, upgrade

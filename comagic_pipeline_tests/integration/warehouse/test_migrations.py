@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import MetaData, Table, inspect, make_url, text
 
-from comagic_pipeline.tables import DICTIONARIES, REPORTS
+from comagic_pipeline.catalog.table_names import DICTIONARIES, REPORTS
 from comagic_pipeline.warehouse.engine import Schemas, Warehouse, WarehouseError
 from comagic_pipeline.warehouse.migrations import is_current, upgrade
 from comagic_pipeline.warehouse.monthly_partitions import ensure_months

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from comagic_pipeline.catalog.table_names import REPORTS
 from comagic_pipeline.config import Config, ConfigError, parse_config
 from comagic_pipeline.custom_reports.names import asset_name, report_id
 from comagic_pipeline.custom_reports.report import CustomReport
-from comagic_pipeline.tables import REPORTS
 
 SOURCES = """\
 sources:

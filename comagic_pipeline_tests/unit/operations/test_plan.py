@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from comagic_pipeline.api.quota import Allowance
+from comagic_pipeline.catalog.table_names import DICTIONARIES, REPORTS, STAR, default_tables
 from comagic_pipeline.cli.plan import PlanSummary
 from comagic_pipeline.config import Setting, Source
 from comagic_pipeline.operations.points.plan import (
@@ -19,7 +20,6 @@ from comagic_pipeline.operations.points.plan import (
     plan_load,
     points_until_reset,
 )
-from comagic_pipeline.tables import DICTIONARIES, REPORTS, STAR, default_tables
 from comagic_pipeline_tests.api_time import NOON
 
 CALLS, VISITS, MESSAGES = "calls_report", "visitor_sessions_report", "chat_messages_report"

@@ -9,6 +9,7 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import UniqueConstraint
 
+from comagic_pipeline.catalog.table_names import SHARED_STAR, STAR_OF_KIND
 from comagic_pipeline.warehouse.star.tables import KINDS, SHARED, metadata
 
 MYBI: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("mybi_schema.json").read_text("utf-8"))["tables"]
@@ -42,6 +43,12 @@ def test_every_table_belongs_to_one_kind_or_to_all() -> None:
     """No table is filled by two kinds, none by nobody."""
     owned = [table.name for kind in KINDS for table in kind.tables]
     assert sorted([*owned, *(table.name for table in SHARED)]) == sorted(table.name for table in TABLES)
+
+
+def test_the_names_in_the_catalog_are_those_of_the_tables() -> None:
+    """The configuration reads the names without SQLAlchemy, so they are declared apart from the columns."""
+    assert {kind.name: tuple(table.name for table in kind.tables) for kind in KINDS} == STAR_OF_KIND
+    assert tuple(table.name for table in SHARED) == SHARED_STAR
 
 
 @each_mybi_table

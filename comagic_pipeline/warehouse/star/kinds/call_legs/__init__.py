@@ -42,4 +42,4 @@ comagic_call_legs_facts = facts_table(
     column("employee_rating", Numeric(18, 2), "Оценка сотрудника", "Mark given during wrap-up", nullable=True),
 )
 
-KIND = Kind(report="call_legs_report", dimension=comagic_call_legs, facts=comagic_call_legs_facts)
+KIND = Kind(dimension=comagic_call_legs, facts=comagic_call_legs_facts)

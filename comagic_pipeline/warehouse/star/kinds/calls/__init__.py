@@ -75,7 +75,6 @@ comagic_calls_facts = facts_table(
 )
 
 KIND = Kind(
-    report="calls_report",
     dimension=comagic_calls,
     facts=comagic_calls_facts,
     children=(comagic_calls_tags, comagic_calls_attributes, comagic_calls_employees),

@@ -55,7 +55,6 @@ comagic_chats_facts = facts_table(
 )
 
 KIND = Kind(
-    report="chats_report",
     dimension=comagic_chats,
     facts=comagic_chats_facts,
     children=(comagic_chats_tags, comagic_chats_attributes),

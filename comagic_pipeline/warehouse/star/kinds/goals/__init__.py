@@ -36,7 +36,6 @@ comagic_goals_attributes = attributes_table("Атрибуты достижени
 comagic_goals_facts = facts_table("Достижения целей", "One row per achieved goal", comagic_goals, sale_cost())
 
 KIND = Kind(
-    report="goals_report",
     dimension=comagic_goals,
     facts=comagic_goals_facts,
     children=(comagic_goals_tags, comagic_goals_attributes),

@@ -49,7 +49,6 @@ comagic_offline_messages_facts = facts_table(
 )
 
 KIND = Kind(
-    report="offline_messages_report",
     dimension=comagic_offline_messages,
     facts=comagic_offline_messages_facts,
     children=(comagic_offline_messages_tags, comagic_offline_messages_attributes),

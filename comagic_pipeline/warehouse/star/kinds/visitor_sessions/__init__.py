@@ -38,4 +38,4 @@ comagic_visitor_sessions_facts = facts_table(
     column("communications_count", Integer, "Количество обращений", "Communications made in it", nullable=True),
 )
 
-KIND = Kind(report="visitor_sessions_report", dimension=comagic_visitor_sessions, facts=comagic_visitor_sessions_facts)
+KIND = Kind(dimension=comagic_visitor_sessions, facts=comagic_visitor_sessions_facts)

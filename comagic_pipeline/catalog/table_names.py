@@ -1,12 +1,12 @@
-"""Which tables a source can load, by layer, and what each needs. What they hold is in the catalog and the star."""
+"""The tables that a source can load: raw tables of reports and dictionaries, and star tables of each kind of facts.
+
+To add a kind of facts, name it and its report here, and declare its columns under `warehouse/star/kinds`.
+Columns of raw tables are in the catalog itself.
+"""
 
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import Table
-
 from comagic_pipeline.catalog import Method, methods
-from comagic_pipeline.warehouse.star.kind import Kind
-from comagic_pipeline.warehouse.star.tables import KINDS, SHARED
 
 REPORTS: tuple[Method, ...] = tuple(m for m in methods().values() if m.group == "report" and m.has_period)
 """Methods with a period: raw assets with a partition for each day."""
@@ -19,9 +19,30 @@ DICTIONARIES: tuple[Method, ...] = (
 """Methods without one: raw assets that are replaced whole. deals_history is none: it would only grow."""
 SUMMARIES: frozenset[str] = frozenset(method.table for method in REPORTS if method.time_column is None)
 """Reports that cost a point for each day, and each site where they need one: loaded only when they are named."""
-SHARED_STAR: tuple[str, ...] = tuple(table.name for table in SHARED)
+SHARED_STAR: tuple[str, ...] = (
+    *("general_accounts", "general_dates", "general_clientids", "general_traffic", "general_sites"),
+    *("general_locations", "comagic_campaigns"),
+)
 """The star tables that every kind of facts helps to fill."""
-STAR_OF_KIND: dict[str, tuple[str, ...]] = {kind.name: tuple(table.name for table in kind.tables) for kind in KINDS}
+REPORT_OF_KIND: dict[str, str] = {
+    "calls": "calls_report",
+    "call_legs": "call_legs_report",
+    "chats": "chats_report",
+    "offline_messages": "offline_messages_report",
+    "goals": "goals_report",
+    "visitor_sessions": "visitor_sessions_report",
+}
+"""The report that each kind of facts is made of."""
+_CHILDREN: dict[str, tuple[str, ...]] = {
+    "calls": ("tags", "attributes", "employees"),
+    "chats": ("tags", "attributes"),
+    "offline_messages": ("tags", "attributes"),
+    "goals": ("tags", "attributes"),
+}
+STAR_OF_KIND: dict[str, tuple[str, ...]] = {
+    kind: (f"comagic_{kind}", *(f"comagic_{kind}_{part}" for part in ("facts", *_CHILDREN.get(kind, ()))))
+    for kind in REPORT_OF_KIND
+}
 """The star tables of each kind of facts. They are built together, in one transaction."""
 STAR: tuple[str, ...] = (*SHARED_STAR, *(name for names in STAR_OF_KIND.values() for name in names))
 
@@ -39,9 +60,9 @@ def default_tables(*, is_agent: bool) -> tuple[str, ...]:
 def needed_by(table: str, *, is_agent: bool) -> tuple[str, ...]:
     """The raw tables that a table is made from or asked with, in the order of TABLE_NAMES."""
     needed: set[str] = set()
-    for kind in KINDS:
-        if table in STAR_OF_KIND[kind.name]:
-            needed |= {kind.report, "campaigns"}
+    for kind, report in REPORT_OF_KIND.items():
+        if table in STAR_OF_KIND[kind]:
+            needed |= {report, "campaigns"}
     for method in (*REPORTS, *DICTIONARIES):
         if table == method.table:
             needed |= {"sites"} if method.needs_site else set()
@@ -55,25 +76,24 @@ def with_what_they_need(chosen: Iterable[str], *, is_agent: bool) -> frozenset[s
     waiting = set(chosen)
     while waiting:
         found |= waiting
-        kinds = tuple(star_of(found))
+        kinds = kinds_of(found)
         if not kinds and not found.isdisjoint(SHARED_STAR):
-            kinds = KINDS[:1]
-        built = {name for kind in kinds for name in (*STAR_OF_KIND[kind.name], *SHARED_STAR)}
+            kinds = [next(iter(REPORT_OF_KIND))]
+        built = {name for kind in kinds for name in (*STAR_OF_KIND[kind], *SHARED_STAR)}
         waiting = (built | {name for table in found | built for name in needed_by(table, is_agent=is_agent)}) - found
     return frozenset(found)
 
 
-def kinds_of(chosen: Collection[str]) -> list[Kind]:
-    """The kinds of facts of which a star table is chosen."""
-    return [kind for kind in KINDS if not set(chosen).isdisjoint(STAR_OF_KIND[kind.name])]
-
-
-def star_of(chosen: Collection[str]) -> dict[Kind, tuple[Table, ...]]:
-    """The star tables of each chosen kind of facts; those that kinds share stand with the first."""
-    kinds = kinds_of(chosen)
-    return {kind: kind.tables if number else (*SHARED, *kind.tables) for number, kind in enumerate(kinds)}
+def kinds_of(chosen: Collection[str]) -> list[str]:
+    """Return the names of the kinds of facts of which a star table is chosen."""
+    return [kind for kind, tables in STAR_OF_KIND.items() if not set(chosen).isdisjoint(tables)]
 
 
 def facts_of(report: str, chosen: Collection[str]) -> tuple[str, ...]:
-    """The chosen tables of facts that are made of a report."""
-    return tuple(kind.facts.name for kind in kinds_of(chosen) if kind.report == report)
+    """Return the chosen tables of facts that are made of a report."""
+    return tuple(facts_table(kind) for kind in kinds_of(chosen) if REPORT_OF_KIND[kind] == report)
+
+
+def facts_table(kind: str) -> str:
+    """Return the name of the table of facts of a kind."""
+    return f"comagic_{kind}_facts"
