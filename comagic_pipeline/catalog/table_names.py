@@ -48,6 +48,9 @@ STAR: tuple[str, ...] = (*SHARED_STAR, *(name for names in STAR_OF_KIND.values()
 
 TABLE_NAMES: tuple[str, ...] = (*(method.table for method in (*REPORTS, *DICTIONARIES)), *STAR)
 
+DEFAULT_VIEWS_PREFIX = "CM"
+"""The prefix of the Russian views, unless the configuration sets another; mybi's own for CoMagic is not known."""
+
 _AGENT_TABLES = frozenset(method.table for method in AGENT_DICTIONARIES)
 
 

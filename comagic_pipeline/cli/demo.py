@@ -10,10 +10,10 @@ from sqlalchemy import text
 from comagic_pipeline.cli.load import Summary, load
 from comagic_pipeline.cli.services import sandbox_api
 from comagic_pipeline.config import SANDBOX, Config, ConfigError, config_path, load_config
+from comagic_pipeline.config.calendar import today
 from comagic_pipeline.core.printable import printable
 from comagic_pipeline.dagster.instance import PROJECT_FOLDER
-from comagic_pipeline.dagster.partitions import today
-from comagic_pipeline.dagster.resources import open_warehouse
+from comagic_pipeline.operations.connections import open_warehouse
 
 DAYS = 30
 _HISTORY_DAYS = 120  # more than is loaded, so that there is something to backfill

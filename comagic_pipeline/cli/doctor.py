@@ -20,12 +20,13 @@ from comagic_pipeline.api.quota import effective_reserve
 from comagic_pipeline.api.readers.dictionaries import DictionaryReader
 from comagic_pipeline.catalog import tables
 from comagic_pipeline.config import Config, ConfigError, Source
+from comagic_pipeline.config.calendar import today
 from comagic_pipeline.core.printable import printable
 from comagic_pipeline.dagster.automation.lost_days import lost_days, told
 from comagic_pipeline.dagster.instance import open_instance
-from comagic_pipeline.dagster.loads.customers import params_of, user_ids
-from comagic_pipeline.dagster.partitions import today
-from comagic_pipeline.dagster.resources import api_url, open_client, open_warehouse
+from comagic_pipeline.operations.api_client import api_url, open_client
+from comagic_pipeline.operations.connections import open_warehouse
+from comagic_pipeline.operations.customers import params_of, user_ids
 from comagic_pipeline.operations.notifier import Post
 from comagic_pipeline.warehouse.embedded import EmbeddedServerError
 from comagic_pipeline.warehouse.engine import WarehouseError, one_line

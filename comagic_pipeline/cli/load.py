@@ -17,12 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from comagic_pipeline.catalog.table_names import REPORTS, STAR, TABLE_NAMES, needed_by
 from comagic_pipeline.cli.project import open_project
 from comagic_pipeline.config import Config, ConfigError, Source
+from comagic_pipeline.config.calendar import check_period
 from comagic_pipeline.dagster.automation.overlaps import overlaps
 from comagic_pipeline.dagster.checks import equals_api
-from comagic_pipeline.dagster.failures import failure_message
 from comagic_pipeline.dagster.loads.journal import POINTS_SPENT_UNTIL, SKIPPED
-from comagic_pipeline.dagster.partitions import check_period
-from comagic_pipeline.dagster.resources import make_views, open_client
+from comagic_pipeline.dagster.run_failures import failure_message
 from comagic_pipeline.dagster.runs import (
     ACCEPTS_LOSS,
     ASKED_AT,
@@ -33,7 +32,9 @@ from comagic_pipeline.dagster.runs import (
     load_job_name,
 )
 from comagic_pipeline.definitions import build_definitions
+from comagic_pipeline.operations.api_client import open_client
 from comagic_pipeline.operations.points.plan import missing_periods
+from comagic_pipeline.operations.views import make_views
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError
 from comagic_pipeline.warehouse.ops import tables as ops
 from comagic_pipeline.warehouse.ops.pending_days import expect, forget

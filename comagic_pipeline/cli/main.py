@@ -103,7 +103,7 @@ def load(
     config = load_config()
     source = _source(config, source_name)
     from comagic_pipeline.cli.load import load as run
-    from comagic_pipeline.dagster.partitions import today
+    from comagic_pipeline.config.calendar import today
 
     now = today(source, datetime.now(UTC))
     till: date = last_day or now
@@ -153,7 +153,7 @@ def report(
 
     config = load_config()
     from comagic_pipeline.cli import report as command
-    from comagic_pipeline.dagster.partitions import today
+    from comagic_pipeline.config.calendar import today
 
     console = Console(stderr=as_json)
     if name is None:
@@ -450,7 +450,7 @@ def _missing(summary: "Summary") -> str:
 
 
 def _fail_unexpectedly(error: Exception) -> NoReturn:
-    from comagic_pipeline.dagster.failures import note_unexpected
+    from comagic_pipeline.operations.failures import note_unexpected
 
     _fail(f"{note_unexpected(error)}. This is a mistake of comagic_pipeline: please report it with the traceback", 1)
 

@@ -23,9 +23,10 @@ from comagic_pipeline.catalog import tables as methods_by_table
 from comagic_pipeline.catalog.table_names import REPORTS
 from comagic_pipeline.cli.load import check_tables
 from comagic_pipeline.config import Config, Source
-from comagic_pipeline.dagster.loads.customers import user_ids
-from comagic_pipeline.dagster.partitions import check_period, today
-from comagic_pipeline.dagster.resources import open_client, open_warehouse, source_key
+from comagic_pipeline.config.calendar import check_period, today
+from comagic_pipeline.operations.api_client import open_client, source_key
+from comagic_pipeline.operations.connections import open_warehouse
+from comagic_pipeline.operations.customers import user_ids
 from comagic_pipeline.operations.points.plan import (
     Period,
     Plan,

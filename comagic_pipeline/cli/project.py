@@ -9,7 +9,7 @@ from comagic_pipeline.config import Config
 from comagic_pipeline.dagster.automation.recovery import recover
 from comagic_pipeline.dagster.environment import instance_home
 from comagic_pipeline.dagster.instance import open_instance
-from comagic_pipeline.dagster.resources import open_warehouse
+from comagic_pipeline.operations.connections import open_warehouse
 from comagic_pipeline.warehouse.engine import Warehouse
 
 

@@ -14,12 +14,11 @@ from comagic_pipeline.catalog.table_names import facts_of
 from comagic_pipeline.cli.load import Job, points_spent_until, run_job
 from comagic_pipeline.cli.project import open_project
 from comagic_pipeline.config import Config, ConfigError, Source
+from comagic_pipeline.config.calendar import check_period
 from comagic_pipeline.dagster.assets.describe import asset_key
 from comagic_pipeline.dagster.checks import equals_api
 from comagic_pipeline.dagster.checks.equals_api import reconciled_reports
-from comagic_pipeline.dagster.failures import failure_message
-from comagic_pipeline.dagster.partitions import check_period
-from comagic_pipeline.dagster.resources import open_client
+from comagic_pipeline.dagster.run_failures import failure_message
 from comagic_pipeline.dagster.runs import (
     ASKED_AT,
     COMMAND,
@@ -29,6 +28,7 @@ from comagic_pipeline.dagster.runs import (
     reconcile_job_name,
 )
 from comagic_pipeline.definitions import build_definitions
+from comagic_pipeline.operations.api_client import open_client
 from comagic_pipeline.warehouse.ops.pending_days import periods
 from comagic_pipeline.warehouse.ops.tables import journal, reconciled_days
 from comagic_pipeline.warehouse.star.tables import star_of

@@ -15,7 +15,14 @@ from sqlalchemy import Table, UniqueConstraint
 
 from comagic_pipeline.api.requests import PAGE_ROWS
 from comagic_pipeline.catalog import Method
-from comagic_pipeline.catalog.table_names import AGENT_DICTIONARIES, DICTIONARIES, REPORTS, SUMMARIES, TABLE_NAMES
+from comagic_pipeline.catalog.table_names import (
+    AGENT_DICTIONARIES,
+    DEFAULT_VIEWS_PREFIX,
+    DICTIONARIES,
+    REPORTS,
+    SUMMARIES,
+    TABLE_NAMES,
+)
 from comagic_pipeline.cli.main import cli
 from comagic_pipeline.cli.web_server import HOSTS_VARIABLE
 from comagic_pipeline.config import (
@@ -37,7 +44,7 @@ from comagic_pipeline.warehouse.ops import tables as ops
 from comagic_pipeline.warehouse.reports.json_target import comagic_reports
 from comagic_pipeline.warehouse.star.marts import MARTS
 from comagic_pipeline.warehouse.star.tables import KINDS, SHARED
-from comagic_pipeline.warehouse.star.views import DEFAULT_PREFIX, GENERAL_PREFIX
+from comagic_pipeline.warehouse.star.views import GENERAL_PREFIX
 
 PAGE = PROJECT_FOLDER / "docs" / "reference.md"
 
@@ -240,7 +247,7 @@ def _star_table(table: Table, spec: AssetSpec, loaded: str) -> Sequence[object]:
 
 def _view_name(table: Table) -> str:
     """The name of a table's view for analysts, with the prefixes that views have when nobody sets another."""
-    prefix = GENERAL_PREFIX if table.name.startswith("general_") else DEFAULT_PREFIX
+    prefix = GENERAL_PREFIX if table.name.startswith("general_") else DEFAULT_VIEWS_PREFIX
     return f"{prefix} {table.info['label_ru']}"
 
 

@@ -13,11 +13,12 @@ from sqlalchemy import func, select
 from comagic_pipeline.cli.load import Job, Summary, run_job
 from comagic_pipeline.cli.project import open_project
 from comagic_pipeline.config import Config, ConfigError, Source
+from comagic_pipeline.config.calendar import check_period
 from comagic_pipeline.core.suggestions import nearest
 from comagic_pipeline.custom_reports.report import CustomReport
-from comagic_pipeline.dagster.partitions import check_period
-from comagic_pipeline.dagster.resources import open_client, open_warehouse
 from comagic_pipeline.dagster.runs import report_job_name
+from comagic_pipeline.operations.api_client import open_client
+from comagic_pipeline.operations.connections import open_warehouse
 from comagic_pipeline.operations.files import ENDINGS, check_path, write_file
 from comagic_pipeline.warehouse.ops.tables import loaded_days
 from comagic_pipeline.warehouse.reports.tables import drop_report

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from comagic_pipeline.cli.project import open_project
 from comagic_pipeline.config import Config, ConfigError, Source
-from comagic_pipeline.dagster.failures import failure_message
 from comagic_pipeline.dagster.jobs.retention import LEFT, ROWS, retention_job_name, run_config
+from comagic_pipeline.dagster.run_failures import failure_message
 from comagic_pipeline.dagster.runs import COMMAND
 from comagic_pipeline.definitions import build_definitions
 

@@ -19,7 +19,8 @@ from comagic_pipeline.config import Config
 from comagic_pipeline.dagster.automation.recovery import recover
 from comagic_pipeline.dagster.environment import instance_home
 from comagic_pipeline.dagster.instance import open_instance
-from comagic_pipeline.dagster.resources import embedded_folder, make_views, open_warehouse
+from comagic_pipeline.operations.connections import embedded_folder, open_warehouse
+from comagic_pipeline.operations.views import make_views
 from comagic_pipeline.warehouse.embedded import EmbeddedServer, status
 
 _ROTATE_SECONDS = 60.0

@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
+from comagic_pipeline.core.cron import is_cron
 from comagic_pipeline.core.suggestions import nearest
 
 VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|\$)")
@@ -170,12 +171,8 @@ OFF = "off"
 
 
 def _cron(schedule: str) -> str:
-    if schedule != OFF:
-        # Here, for Dagster takes its time to come: only who sets a schedule waits for it.
-        from dagster._utils.schedules import is_valid_cron_schedule
-
-        if not is_valid_cron_schedule(schedule):
-            raise ValueError(f"{schedule!r} is no cron schedule; write five parts such as 30 5 * * *, or {OFF}")
+    if schedule != OFF and not is_cron(schedule):
+        raise ValueError(f"{schedule!r} is no cron schedule; write five parts such as 30 5 * * *, or {OFF}")
     return schedule
 
 

@@ -4,8 +4,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from comagic_pipeline.catalog.table_names import DEFAULT_VIEWS_PREFIX
 from comagic_pipeline.config.values import Section, Setting
-from comagic_pipeline.warehouse.star.views import DEFAULT_PREFIX
 
 
 def _schema_name(name: str) -> str:
@@ -40,6 +40,6 @@ class WarehouseConfig(Section):
     )
     schemas: SchemaNames = SchemaNames()
     views_prefix: Annotated[str, StringConstraints(pattern=r"^\w[\w ]{0,15}$")] = Field(
-        default=DEFAULT_PREFIX,
+        default=DEFAULT_VIEWS_PREFIX,
         description="First word of the names of the Russian views: letters, digits, _ and spaces, at most 16.",
     )

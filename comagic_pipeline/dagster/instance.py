@@ -15,8 +15,8 @@ from comagic_pipeline.config import CONFIG_VARIABLE, Config, ConfigError
 from comagic_pipeline.dagster.environment import HOME_VARIABLE, environment, instance_home
 from comagic_pipeline.dagster.environment import PROJECT_FOLDER as PROJECT_FOLDER
 from comagic_pipeline.dagster.environment import STORAGE_VARIABLE as STORAGE_VARIABLE
-from comagic_pipeline.dagster.failures import STATE_VARIABLE as STATE_VARIABLE
 from comagic_pipeline.operations.connections import open_embedded_server
+from comagic_pipeline.operations.failures import STATE_VARIABLE as STATE_VARIABLE
 from comagic_pipeline.warehouse.engine import WarehouseError, one_line
 from comagic_pipeline.warehouse.session import postgresql_url
 

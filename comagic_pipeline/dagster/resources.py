@@ -4,8 +4,6 @@ Secrets are looked up when a run begins; they are in no field, so no UI page and
 fields at all because the Launchpad lets anybody set those: another file would name another address for the key.
 """
 
-import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -15,16 +13,10 @@ from typing import ClassVar, Self, cast
 from dagster import ConfigurableResource, DagsterInstance, DagsterRun, InitResourceContext
 from pydantic import PrivateAttr
 
-from comagic_pipeline.api.client import ATTEMPTS, Client, Login, Token
-from comagic_pipeline.api.errors import PermanentError
-from comagic_pipeline.api.quota import Clock, Quota, Sleep, utc_now
+from comagic_pipeline.api.client import Client
+from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.config import (
-    SANDBOX,
-    SANDBOX_PORT,
-    SANDBOX_URL_VARIABLE,
     Config,
-    ConfigError,
-    Source,
     load_config,
 )
 from comagic_pipeline.dagster.automation.overlaps import note_overlaps
@@ -35,15 +27,11 @@ from comagic_pipeline.dagster.runs import (
     reserve_of,
     tables_of,
 )
-from comagic_pipeline.operations.connections import connect_warehouse as connect_warehouse
-from comagic_pipeline.operations.connections import embedded_folder as embedded_folder
-from comagic_pipeline.operations.connections import open_warehouse as open_warehouse
+from comagic_pipeline.operations.api_client import open_client, source_key
+from comagic_pipeline.operations.connections import open_warehouse
 from comagic_pipeline.operations.points.plan import done_on, known_volumes, plan_load
-from comagic_pipeline.operations.points.shared_quota import SharedBook, key_id, known_points
-from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN
+from comagic_pipeline.operations.points.shared_quota import known_points
 from comagic_pipeline.warehouse.engine import Warehouse
-from comagic_pipeline.warehouse.reports.tables import present_tables
-from comagic_pipeline.warehouse.star.views import create_views
 
 
 class _OfConfig:
@@ -106,34 +94,6 @@ def run_lock(run_id: str) -> str:
     return f"run {run_id}"
 
 
-def open_client(
-    source: Source,
-    warehouse: Warehouse | None = None,
-    *,
-    run_id: str = "",
-    reserve: int = 0,
-    attempts: int = ATTEMPTS,
-    insists: bool = False,
-    trusts_since: datetime | None = None,
-    clock: Clock = utc_now,
-    sleep: Sleep = time.sleep,
-) -> Client:
-    """A client of the source; raises ConfigError when a variable that it needs is not set, or names what is unusable.
-
-    With a warehouse it shares the key's points with all who use the key, and what it spends is counted there. One that
-    `insists` asks even when the day's points are known to be spent, one with `trusts_since` until the API has told so
-    since that moment.
-    """
-    secret = _secret(source)
-    credentials = Token(secret) if source.login is None else Login(secret, _password(source), clock)
-    book = SharedBook(warehouse, source, key_id(api_url(source), secret), run_id, clock) if warehouse else None
-    quota = Quota(reserve, clock, sleep, book, insists=insists, trusts_since=trusts_since)
-    try:
-        return Client(api_url(source), credentials, quota, clock=clock, sleep=sleep, attempts=attempts)
-    except PermanentError as error:
-        raise ConfigError(f"sources.{source.name}: {error}") from error
-
-
 def plan_tags(
     config: Config, run: DagsterRun, instance: DagsterInstance, warehouse: Warehouse, now: datetime
 ) -> dict[str, str]:
@@ -157,42 +117,3 @@ def plan_tags(
         tags = {"comagic/expected_rows": f"{least}{plan.rows}", "comagic/expected_points": f"{least}{plan.points}"}
         return tags | ({"comagic/expected_done": done.isoformat()} if done else {})
     return {}
-
-
-def source_key(source: Source) -> str:
-    """The name of the source's key in the book of points; raises ConfigError as `open_client` does."""
-    return key_id(api_url(source), _secret(source))
-
-
-def api_url(source: Source) -> str:
-    """The address of the source's API."""
-    if source.base_url == SANDBOX:
-        return os.environ.get(SANDBOX_URL_VARIABLE) or f"http://127.0.0.1:{SANDBOX_PORT}/v2.0"
-    return source.resolved_base_url()
-
-
-def _secret(source: Source) -> str:
-    """The token, or the login: what tells keys apart."""
-    if source.token is None:
-        assert source.login is not None  # noqa: S101 - the config checked it
-        return source.login.resolve(f"sources.{source.name}.login", is_key=True)
-    try:
-        return source.token.resolve(f"sources.{source.name}.token", is_key=True)
-    except ConfigError:
-        # The sandbox's key is public: the demo needs no variable.
-        if source.base_url == SANDBOX:
-            return SANDBOX_TOKEN
-        raise
-
-
-def _password(source: Source) -> str:
-    assert source.password is not None  # noqa: S101 - the config checked it
-    return source.password.resolve(f"sources.{source.name}.password")
-
-
-def make_views(config: Config, warehouse: Warehouse) -> list[str]:
-    """Make the Russian views equal to their definition; gives a line for each thing that is not as it should be."""
-    homes = [report.home for source in config.sources for report in source.custom_reports]
-    with warehouse.begin() as connection:
-        reports = present_tables(connection, homes)
-        return create_views(connection, warehouse.schemas, config.warehouse.views_prefix, reports)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from comagic_pipeline.catalog import tables
 from comagic_pipeline.config import Source
-from comagic_pipeline.dagster.loads.customers import user_ids
+from comagic_pipeline.operations.customers import user_ids
 from comagic_pipeline.warehouse.ops import tables as ops
 from comagic_pipeline.warehouse.raw.tables import stored_rows
 from comagic_pipeline.warehouse.retention.days import retained_from

@@ -6,7 +6,8 @@ The rows are the business of the world, passing failures that of the faults.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-SANDBOX_TOKEN = "sandbox-0000000000000000000000000000000000"  # noqa: S105 - opens nothing but a local sandbox
+from comagic_pipeline.core.sandbox_key import SANDBOX_TOKEN as SANDBOX_TOKEN
+
 SANDBOX_LOGIN = "user@example.test"
 SANDBOX_PASSWORD = "sandbox-password"  # noqa: S105 - as above
 

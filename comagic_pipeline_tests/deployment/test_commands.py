@@ -25,7 +25,7 @@ from comagic_pipeline.cli.main import cli
 from comagic_pipeline.cli.services import free_port
 from comagic_pipeline.config import Config, load_config
 from comagic_pipeline.dagster.instance import STORAGE_VARIABLE
-from comagic_pipeline.dagster.resources import open_warehouse
+from comagic_pipeline.operations.connections import open_warehouse
 from comagic_pipeline.sandbox.faults import Fault
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from comagic_pipeline.config import Config
 from comagic_pipeline.dagster.instance import STORAGE_VARIABLE
-from comagic_pipeline.dagster.resources import open_warehouse
+from comagic_pipeline.operations.connections import open_warehouse
 from comagic_pipeline.sandbox.faults import Fault
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox

@@ -20,7 +20,7 @@ from sqlalchemy import text
 
 from comagic_pipeline.cli.main import cli
 from comagic_pipeline.config import Config, ConfigError
-from comagic_pipeline.dagster.resources import open_warehouse
+from comagic_pipeline.operations.connections import open_warehouse
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Quirks, Settings

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from comagic_pipeline.config import CONFIG_VARIABLE, Config, load_config
 from comagic_pipeline.dagster.automation.recovery import close_silent_runs, recover
 from comagic_pipeline.dagster.instance import STORAGE_VARIABLE, open_instance
-from comagic_pipeline.dagster.resources import embedded_folder, open_warehouse
+from comagic_pipeline.operations.connections import embedded_folder, open_warehouse
 from comagic_pipeline.sandbox.faults import Fault
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox

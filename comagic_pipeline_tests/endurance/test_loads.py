@@ -17,8 +17,8 @@ from dagster import AssetKey, RunsFilter
 
 from comagic_pipeline.config import CONFIG_VARIABLE
 from comagic_pipeline.dagster.instance import STORAGE_VARIABLE, open_instance
-from comagic_pipeline.dagster.resources import open_warehouse
 from comagic_pipeline.dagster.runs import UNFINISHED
+from comagic_pipeline.operations.connections import open_warehouse
 from comagic_pipeline.sandbox.faults import Fault
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox

@@ -30,8 +30,8 @@ from comagic_pipeline.cli.reference import PAGE, reference
 from comagic_pipeline.cli.report import run_report
 from comagic_pipeline.config import Alerts, Config, Setting, load_config, parse_config
 from comagic_pipeline.dagster.instance import PROJECT_FOLDER
-from comagic_pipeline.dagster.resources import open_warehouse
 from comagic_pipeline.definitions import build_definitions
+from comagic_pipeline.operations.connections import open_warehouse
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Settings
 from comagic_pipeline.sandbox.world import World

@@ -24,8 +24,9 @@ from comagic_pipeline.dagster.loads.journal import SKIPPED
 from comagic_pipeline.dagster.loads.protection import LoadConfig
 from comagic_pipeline.dagster.loads.report_load import ReportLoad, Wanted
 from comagic_pipeline.dagster.partitions import daily_partitions, days_of
-from comagic_pipeline.dagster.resources import DataApi, WarehouseResource, make_views
+from comagic_pipeline.dagster.resources import DataApi, WarehouseResource
 from comagic_pipeline.dagster.runs import table_step
+from comagic_pipeline.operations.views import make_views
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.reports.tables import prepare, sql_table
 

@@ -25,9 +25,9 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from comagic_pipeline.api.quota import DAY_SPENT
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.dagster.checks import all_days_loaded, points_suffice
-from comagic_pipeline.dagster.failures import failure_of_run
 from comagic_pipeline.dagster.loads.journal import INTERRUPTED
-from comagic_pipeline.dagster.resources import source_key
+from comagic_pipeline.dagster.run_failures import failure_of_run
+from comagic_pipeline.operations.api_client import source_key
 from comagic_pipeline.operations.notifier import Kind, Message, Post
 from comagic_pipeline.operations.points.shared_quota import known_points
 from comagic_pipeline.warehouse.engine import Warehouse

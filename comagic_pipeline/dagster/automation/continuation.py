@@ -18,11 +18,11 @@ from comagic_pipeline.api.quota import Allowance, Clock, effective_reserve, utc_
 from comagic_pipeline.api.readers.windows import longest_until
 from comagic_pipeline.api.requests import MAX_OFFSET, PAGE_ROWS
 from comagic_pipeline.config import Config, Source
+from comagic_pipeline.config.calendar import today
 from comagic_pipeline.dagster.assets.describe import asset_key
 from comagic_pipeline.dagster.automation.recovery import close_silent_runs, show_loaded_days
-from comagic_pipeline.dagster.partitions import today
-from comagic_pipeline.dagster.resources import open_client, source_key
 from comagic_pipeline.dagster.runs import CONTINUES, RANGE_END, RANGE_START, UNFINISHED, WAITED_FOR
+from comagic_pipeline.operations.api_client import open_client, source_key
 from comagic_pipeline.operations.points.shared_quota import known_points
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.ops import pending_days as waiting

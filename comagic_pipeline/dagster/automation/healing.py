@@ -12,9 +12,9 @@ from dagster import AssetCheckKey, AssetKey, DagsterInstance, RunRequest, RunsFi
 
 from comagic_pipeline.catalog.table_names import facts_of
 from comagic_pipeline.config import Source
+from comagic_pipeline.config.calendar import today
 from comagic_pipeline.dagster.assets.describe import asset_key
 from comagic_pipeline.dagster.checks import equals_api
-from comagic_pipeline.dagster.partitions import today
 from comagic_pipeline.dagster.runs import RANGE_END, RANGE_START, UNFINISHED
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.ops.pending_days import periods

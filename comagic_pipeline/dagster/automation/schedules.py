@@ -22,15 +22,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.config import Config, ConfigError, Source
+from comagic_pipeline.config.calendar import today
 from comagic_pipeline.config.values import OFF
 from comagic_pipeline.dagster.assets.describe import asset_key
 from comagic_pipeline.dagster.checks import equals_api
 from comagic_pipeline.dagster.checks.equals_api import default_period, reconciled_reports
 from comagic_pipeline.dagster.jobs.retention import run_config
 from comagic_pipeline.dagster.jobs.source_jobs import SourceJobs
-from comagic_pipeline.dagster.partitions import today
-from comagic_pipeline.dagster.resources import connect_warehouse, embedded_folder, source_key
 from comagic_pipeline.dagster.runs import LEAVES_POINTS, RANGE_END, RANGE_START
+from comagic_pipeline.operations.api_client import source_key
+from comagic_pipeline.operations.connections import connect_warehouse, embedded_folder
 from comagic_pipeline.operations.points.plan import known_volumes, nightly_points, plan_load
 from comagic_pipeline.operations.points.scheduled_loads import (
     NIGHTLY,

@@ -27,7 +27,7 @@ from comagic_pipeline.dagster.checks.points_suffice import forecast
 from comagic_pipeline.dagster.checks.recent_rows import found_rhythms, timed_reports
 from comagic_pipeline.dagster.checks.usual_volume import found_volumes
 from comagic_pipeline.dagster.jobs.source_jobs import SourceJobs
-from comagic_pipeline.dagster.resources import connect_warehouse
+from comagic_pipeline.operations.connections import connect_warehouse
 from comagic_pipeline.operations.notifier import Post
 from comagic_pipeline.warehouse.embedded import EmbeddedServerError
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line

@@ -12,9 +12,9 @@ from dagster import AssetCheckSpec
 
 from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.config import Source
+from comagic_pipeline.config.calendar import today
 from comagic_pipeline.dagster.assets.describe import asset_key
 from comagic_pipeline.dagster.checks.finding import Finding, Look
-from comagic_pipeline.dagster.partitions import today
 from comagic_pipeline.operations.ledger import complete_days
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.ops.pending_days import waiting_periods

@@ -29,14 +29,15 @@ from pydantic import Field
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.catalog.table_names import REPORTS
 from comagic_pipeline.config import ConfigError, Source, parse_day
+from comagic_pipeline.config.calendar import check_period, today
 from comagic_pipeline.core.suggestions import nearest
 from comagic_pipeline.dagster.assets.describe import asset_key
 from comagic_pipeline.dagster.checks.partitioned import daily_check, latest_materializations
-from comagic_pipeline.dagster.loads.customers import Customers, params_of
+from comagic_pipeline.dagster.loads.customers import Customers
 from comagic_pipeline.dagster.loads.journal import NEXT_STEP, POINTS_SPENT_UNTIL, journaled
-from comagic_pipeline.dagster.partitions import check_period, today
 from comagic_pipeline.dagster.resources import DataApi, WarehouseResource
 from comagic_pipeline.dagster.runs import period_of, reconcile_job_name, reserve_of, tables_of
+from comagic_pipeline.operations.customers import params_of
 from comagic_pipeline.operations.reconciler import Found, Mode, Reconciler
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.ops.reconciliation import Difference, record_days

@@ -11,10 +11,10 @@ from dagster import AssetCheckSeverity
 
 from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.config import Source
+from comagic_pipeline.config.calendar import today
 from comagic_pipeline.dagster.assets.describe import asset_key
 from comagic_pipeline.dagster.checks.finding import Finding, Look, Period
 from comagic_pipeline.dagster.checks.partitioned import daily_check
-from comagic_pipeline.dagster.partitions import today
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.ops.doubtful_days import DoubtfulDay, doubtful_days
 

@@ -10,10 +10,10 @@ from dagster import AssetCheckSpec, AssetSpec
 
 from comagic_pipeline.api.quota import Allowance, utc_now
 from comagic_pipeline.config import SchemaNames, Source
+from comagic_pipeline.config.calendar import today
 from comagic_pipeline.dagster.assets.describe import asset_key, asset_spec
 from comagic_pipeline.dagster.checks.finding import Finding, Look
-from comagic_pipeline.dagster.partitions import today
-from comagic_pipeline.dagster.resources import source_key
+from comagic_pipeline.operations.api_client import source_key
 from comagic_pipeline.operations.points.plan import (
     known_volumes,
     normal_day_points,

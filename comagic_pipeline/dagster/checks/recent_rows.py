@@ -14,9 +14,9 @@ from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.catalog import ColumnType, Method
 from comagic_pipeline.catalog.table_names import REPORTS
 from comagic_pipeline.config import Source
+from comagic_pipeline.config.calendar import end_of, today
 from comagic_pipeline.dagster.assets.describe import asset_key
 from comagic_pipeline.dagster.checks.finding import Figures, Finding, Look
-from comagic_pipeline.dagster.partitions import end_of, today
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.quality.activity_gaps import WEEKS, Silence, recent_days, silences
 

@@ -36,12 +36,12 @@ from comagic_pipeline.config import (
     custom_report,
     parse_day,
 )
+from comagic_pipeline.config.calendar import check_period
 from comagic_pipeline.config.reading import problem
 from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.dagster.assets.custom_reports import prepared, wanted
 from comagic_pipeline.dagster.loads.protection import LoadConfig
 from comagic_pipeline.dagster.loads.report_load import ReportLoad
-from comagic_pipeline.dagster.partitions import check_period
 from comagic_pipeline.dagster.resources import DataApi, WarehouseResource
 
 JOB = "adhoc_report"

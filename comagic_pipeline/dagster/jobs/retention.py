@@ -17,9 +17,9 @@ from pydantic import Field
 from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.catalog.table_names import REPORTS, STAR
 from comagic_pipeline.config import Source
+from comagic_pipeline.config.calendar import today
 from comagic_pipeline.dagster.assets.describe import asset_key
 from comagic_pipeline.dagster.loads.journal import Entry, journaled
-from comagic_pipeline.dagster.partitions import today
 from comagic_pipeline.dagster.resources import WarehouseResource
 from comagic_pipeline.dagster.wipe_partitions import forget_days_before
 from comagic_pipeline.warehouse.changes import Changes

@@ -14,26 +14,11 @@ from comagic_pipeline.api.readers.dictionaries import DictionaryReader
 from comagic_pipeline.catalog import Method, tables
 from comagic_pipeline.config import Source
 from comagic_pipeline.dagster.loads.journal import Entry
+from comagic_pipeline.operations.customers import params_of, user_ids
 from comagic_pipeline.operations.next_steps import next_step
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.raw.tables import stored_rows
 from comagic_pipeline.warehouse.target import Account
-
-
-def user_ids(source: Source, customer_users: Callable[[], Sequence[Mapping[str, Any]]]) -> Sequence[int]:
-    """The users on whose behalf a source asks, one for each customer; 0 for an account that is nobody's agent.
-
-    `customer_users` gives id and customer_id of the agent's list; called only where the config names nobody.
-    """
-    if source.user_ids is None:
-        return [0]
-    if source.user_ids != "all":
-        return source.user_ids
-    # Several users may belong to a customer and see the same rows.
-    of_customer: dict[int, int] = {}
-    for row in customer_users():
-        of_customer[row["customer_id"]] = min(row["id"], of_customer.get(row["customer_id"], row["id"]))
-    return sorted(of_customer.values())
 
 
 class Customers:
@@ -104,8 +89,3 @@ class Customers:
 
     def _said(self, account: Account, error: ComagicError) -> str:
         return f"customer {account.customer_user_id}: {error}" if account.customer_user_id else str(error)
-
-
-def params_of(account: Account) -> dict[str, Any]:
-    """The parameters of requests on behalf of a customer."""
-    return {"user_id": account.customer_user_id} if account.customer_user_id else {}

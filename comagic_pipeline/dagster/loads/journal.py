@@ -21,8 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from comagic_pipeline.api.errors import ComagicError, DayPointsSpentError
 from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.config import ConfigError, Source
-from comagic_pipeline.dagster.failures import note_unexpected
 from comagic_pipeline.dagster.runs import trigger_of
+from comagic_pipeline.operations.failures import note_unexpected
 from comagic_pipeline.operations.next_steps import next_step
 from comagic_pipeline.warehouse.changes import Changes
 from comagic_pipeline.warehouse.copying import RowsRefusedError

@@ -5,7 +5,7 @@ from pydantic import Field
 
 from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.config import Source
-from comagic_pipeline.dagster.partitions import today
+from comagic_pipeline.config.calendar import today
 from comagic_pipeline.dagster.runs import ACCEPTS_LOSS
 from comagic_pipeline.warehouse.losses import LossLimit, Protection
 

@@ -11,8 +11,6 @@ from functools import cache, partial
 from itertools import takewhile
 from math import ceil
 
-from dagster._utils.schedules import schedule_execution_time_iterator
-
 from comagic_pipeline.api.quota import Allowance, effective_reserve
 from comagic_pipeline.api.readers.dictionaries import lists_of
 from comagic_pipeline.api.readers.periods import longest_windows
@@ -21,8 +19,9 @@ from comagic_pipeline.catalog import Method
 from comagic_pipeline.catalog import tables as methods_by_table
 from comagic_pipeline.catalog.table_names import DICTIONARIES, REPORTS
 from comagic_pipeline.config import Source
-from comagic_pipeline.dagster.loads.customers import user_ids
-from comagic_pipeline.dagster.partitions import today
+from comagic_pipeline.config.calendar import today
+from comagic_pipeline.core.cron import ticks
+from comagic_pipeline.operations.customers import user_ids
 from comagic_pipeline.operations.ledger import complete_days
 from comagic_pipeline.operations.points.scheduled_loads import (
     HOURLY,
@@ -274,8 +273,7 @@ def points_until_reset(
     loads = (*scheduled_loads(source), *scheduled_reports(source).values())
     for load in (load for load in loads if load.name in names):
         of_day = cache(partial(_points_of, source, volumes, load))
-        ticks = schedule_execution_time_iterator(now.timestamp(), load.cron_schedule, source.timezone)
-        due = (tick for tick in takewhile(lambda tick: tick <= resets_at, ticks) if tick > now)
+        due = takewhile(lambda tick: tick <= resets_at, ticks(load.cron_schedule, now, source.zone))
         points += sum(of_day(today(source, tick)) for tick in due)
     return points
 

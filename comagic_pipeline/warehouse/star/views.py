@@ -12,6 +12,7 @@ from sqlalchemy import Column, Connection, Table, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateSchema
 
+from comagic_pipeline.catalog.table_names import DEFAULT_VIEWS_PREFIX
 from comagic_pipeline.warehouse.engine import Schemas, one_line
 from comagic_pipeline.warehouse.reports.json_target import comagic_reports
 from comagic_pipeline.warehouse.star.kinds import KINDS
@@ -28,8 +29,6 @@ from comagic_pipeline.warehouse.star.template import quoted
 
 READER = "comagic_reader"
 """The role of analysts. It cannot log in: grant it to those who can."""
-DEFAULT_PREFIX = "CM"
-"""Before the captions of our tables; mybi's own for this source is not known."""
 GENERAL_PREFIX = "SHD"
 """Before those of the general_* tables: mybi's."""
 _LONGEST_NAME = 63
@@ -42,7 +41,7 @@ def views_schema(schemas: Schemas) -> str:
 
 
 def create_views(
-    connection: Connection, schemas: Schemas, prefix: str = DEFAULT_PREFIX, reports: Iterable[Table] = ()
+    connection: Connection, schemas: Schemas, prefix: str = DEFAULT_VIEWS_PREFIX, reports: Iterable[Table] = ()
 ) -> list[str]:
     """Make the Russian views and let the reader read them, in the caller's transaction; what is right is not touched.
 

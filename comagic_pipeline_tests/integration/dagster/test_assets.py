@@ -14,8 +14,8 @@ from sqlalchemy import make_url, text
 from comagic_pipeline.catalog.table_names import SHARED_STAR, STAR_OF_KIND
 from comagic_pipeline.config import Config
 from comagic_pipeline.dagster.instance import open_instance
-from comagic_pipeline.dagster.resources import open_client
 from comagic_pipeline.definitions import build_definitions
+from comagic_pipeline.operations.api_client import open_client
 from comagic_pipeline.sandbox.faults import Fault
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox

@@ -14,11 +14,11 @@ from comagic_pipeline.catalog import tables
 from comagic_pipeline.config import Config
 from comagic_pipeline.dagster.automation.alerts import look
 from comagic_pipeline.dagster.automation.healing import choose
-from comagic_pipeline.dagster.resources import make_views
 from comagic_pipeline.dagster.runs import ACCEPTS_LOSS
 from comagic_pipeline.definitions import build_definitions
 from comagic_pipeline.operations.notifier import Post
 from comagic_pipeline.operations.translations import text_in
+from comagic_pipeline.operations.views import make_views
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Settings

@@ -17,9 +17,10 @@ from comagic_pipeline.api.client import Client
 from comagic_pipeline.config import Config, load_config
 from comagic_pipeline.dagster.automation.continuation import Continuation, next_run
 from comagic_pipeline.dagster.instance import open_instance
-from comagic_pipeline.dagster.resources import DataApi, open_client
+from comagic_pipeline.dagster.resources import DataApi
 from comagic_pipeline.dagster.runs import RANGE_END, RANGE_START
 from comagic_pipeline.definitions import build_definitions
+from comagic_pipeline.operations.api_client import open_client
 from comagic_pipeline.sandbox.faults import Fault
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox

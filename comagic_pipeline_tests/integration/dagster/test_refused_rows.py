@@ -15,7 +15,7 @@ from comagic_pipeline.api.readers.periods import PeriodReader
 from comagic_pipeline.api.readers.windows import DaysComplete, Rows
 from comagic_pipeline.catalog import tables
 from comagic_pipeline.config import Config
-from comagic_pipeline.dagster.resources import open_client
+from comagic_pipeline.operations.api_client import open_client
 from comagic_pipeline.operations.reconciler import Reconciler
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Settings

@@ -8,8 +8,8 @@ from dagster import DagsterInstance, RepositoryDefinition, build_schedule_contex
 from sqlalchemy import make_url, text
 
 from comagic_pipeline.config import Config, load_config
-from comagic_pipeline.dagster.resources import open_warehouse
 from comagic_pipeline.definitions import build_definitions
+from comagic_pipeline.operations.connections import open_warehouse
 from comagic_pipeline.warehouse.engine import Warehouse
 
 SENSORS = ["continue_main", "heal_main", "tell_people"]

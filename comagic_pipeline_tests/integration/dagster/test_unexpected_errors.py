@@ -13,15 +13,10 @@ from sqlalchemy.exc import IntegrityError
 from comagic_pipeline.cli import main as cli
 from comagic_pipeline.config import Config, load_config
 from comagic_pipeline.dagster.automation.sensors import alert_sensor
-from comagic_pipeline.dagster.failures import (
-    ERRORS_LOG,
-    failure_message,
-    failure_of_run,
-    in_one_line,
-    note_unexpected,
-)
 from comagic_pipeline.dagster.instance import STATE_VARIABLE
+from comagic_pipeline.dagster.run_failures import failure_message, failure_of_run
 from comagic_pipeline.definitions import build_definitions
+from comagic_pipeline.operations.failures import ERRORS_LOG, in_one_line, note_unexpected
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Settings
 from comagic_pipeline.sandbox.world import World
@@ -107,7 +102,7 @@ def test_a_run_that_cannot_open_the_warehouse_says_why(
 ) -> None:
     """The last line was "An exception was thrown during execution"."""
     config = configure()
-    monkeypatch.setattr("comagic_pipeline.dagster.resources.open_warehouse", fail)
+    monkeypatch.setattr("comagic_pipeline.operations.connections.open_warehouse", fail)
     with DagsterInstance.ephemeral() as instance:
         result = run_load(config, instance, YESTERDAY, YESTERDAY)
         assert failure_message(result) == "ZeroDivisionError: the innermost"

@@ -17,7 +17,7 @@ from comagic_pipeline.api.client import Client
 from comagic_pipeline.api.errors import DayPointsSpentError, TransientError
 from comagic_pipeline.api.quota import SPANS, Known, Limits, Quota
 from comagic_pipeline.config import Config, Source
-from comagic_pipeline.dagster.resources import open_client, source_key
+from comagic_pipeline.operations.api_client import open_client, source_key
 from comagic_pipeline.operations.points.shared_quota import SharedBook, key_id, known_points
 from comagic_pipeline.sandbox.faults import Fault
 from comagic_pipeline.sandbox.running import running_sandbox

@@ -5,14 +5,10 @@ in the state folder, which the line names. Errors that are expected have message
 """
 
 import os
-import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-
-from dagster import DagsterEvent, DagsterEventType, DagsterInstance, ExecuteInProcessResult
-from dagster_shared.error import SerializableErrorInfo
 
 from comagic_pipeline.config import config_path
 from comagic_pipeline.warehouse.engine import one_line
@@ -24,8 +20,6 @@ _LONGEST_LOG = 5_000_000
 """Bytes. A longer log moves to errors.log.1, in place of the one before."""
 _LONGEST_LINE = 500
 """Letters of a message that are shown."""
-_CLASS = re.compile(r"^(?P<own>comagic_pipeline\.)?(?:\w+\.)*(?P<name>\w+): ")
-"""The class before a message, with its modules. The messages of our own errors are sentences that need none."""
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
@@ -42,7 +36,7 @@ def in_one_line(error: BaseException) -> str:
     """Return the class and the text of the innermost cause, at most some 500 letters, without rows of the database."""
     *_, cause = chain(error)
     is_own = type(cause).__module__.startswith("comagic_pipeline.")
-    return _shortened(_text(cause) if is_own else f"{type(cause).__name__}: {_text(cause)}".removesuffix(": "))
+    return shortened(_text(cause) if is_own else f"{type(cause).__name__}: {_text(cause)}".removesuffix(": "))
 
 
 def note_unexpected(error: BaseException) -> str:
@@ -59,50 +53,12 @@ def note_unexpected(error: BaseException) -> str:
     return f"{line} (traceback in {path})"
 
 
-def failure_message(result: ExecuteInProcessResult) -> str | None:
-    """Return why a run in this process failed, in one line; None when it did not."""
-    if result.success:
-        return None
-    return _of_events(result.all_events) or "the run failed without a reason: see it in the UI"
-
-
-def failure_of_run(instance: DagsterInstance, run_id: str) -> str | None:
-    """Return why a run failed, in one line, from its events; None where they do not tell."""
-    kinds = {DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}
-    events = [log.dagster_event for log in instance.all_logs(run_id, of_type=kinds)]
-    return _of_events([event for event in events if event])
-
-
-def _of_events(events: Sequence[DagsterEvent]) -> str | None:
-    # Later steps may fail for the same reason.
-    for event in events:
-        if event.event_type is DagsterEventType.STEP_FAILURE:
-            failure = event.step_failure_data.user_failure_data
-            if failure and failure.description:
-                return " ".join(failure.description.split())
-            if event.step_failure_data.error:
-                return _innermost(event.step_failure_data.error)
-    for event in events:
-        if event.event_type is DagsterEventType.RUN_FAILURE:
-            # A run that others report as failed has no data.
-            error = event.job_failure_data.error if event.event_specific_data else None
-            return _innermost(error) if error else _shortened(event.message or "")
-    return None
-
-
-def _innermost(error: SerializableErrorInfo) -> str:
-    while inner := error.cause or error.context:
-        error = inner
-    # Further lines of a database error show the row.
-    first_line = next(iter(error.message.strip().splitlines()), error.cls_name or "")
-    return _shortened(_CLASS.sub(lambda match: "" if match["own"] else f"{match['name']}: ", first_line))
-
-
 def _text(error: BaseException) -> str:
     return one_line(error) if isinstance(error, Exception) else " ".join(str(error).split())
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return a text in one line of at most some 500 letters."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"
 
