@@ -22,6 +22,7 @@ check: .venv/test
 	$(BIN)/ruff check -q
 	$(BIN)/ruff format -q --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	@home=$$(mktemp -d) && echo 'telemetry: {enabled: false}' > "$$home/dagster.yaml" && \
 		DAGSTER_HOME="$$home" COMAGIC_CONFIG=comagic.example.yaml VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/dg check defs; \
 		status=$$?; rm -r "$$home"; exit $$status

@@ -48,6 +48,20 @@ STAR: tuple[str, ...] = (*SHARED_STAR, *(name for names in STAR_OF_KIND.values()
 
 TABLE_NAMES: tuple[str, ...] = (*(method.table for method in (*REPORTS, *DICTIONARIES)), *STAR)
 
+MARTS: tuple[str, ...] = (
+    "mart_unique_callers",
+    "mart_unique_callers_by_traffic",
+    "mart_communications",
+    "mart_communications_by_tag",
+    "mart_tag_changes",
+    "mart_freshness",
+    "mart_points",
+    "mart_reconciliation",
+)
+"""The views that answer what analysts ask every time."""
+JSON_REPORTS = "comagic_reports"
+"""The table of custom reports without a structure of their own."""
+
 DEFAULT_VIEWS_PREFIX = "CM"
 """The prefix of the Russian views, unless the configuration sets another; mybi's own for CoMagic is not known."""
 

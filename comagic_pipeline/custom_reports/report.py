@@ -2,17 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import tzinfo
 from functools import cached_property
 
 from comagic_pipeline.api.filters.parser import Filter
 from comagic_pipeline.catalog import ColumnType, Method
-from comagic_pipeline.custom_reports.mapping import day_of, json_of, place_of, rows_of
 from comagic_pipeline.custom_reports.structure import TableSource, default_table_name
-from comagic_pipeline.warehouse.reports.json_target import JsonReportTarget
-from comagic_pipeline.warehouse.reports.structured_target import StructuredTarget
-from comagic_pipeline.warehouse.reports.tables import ReportHome
-from comagic_pipeline.warehouse.target import Target
+from comagic_pipeline.warehouse.reports.declaration import ReportHome
 
 
 @dataclass(frozen=True)
@@ -64,19 +59,6 @@ class CustomReport:
             for source in self.tables
         )
         return ReportHome(self.processor_id, self.account_id, self.name, self.asset_name, self.method.table, tables)
-
-    def target(self, zone: tzinfo) -> Target:
-        """Where its rows go; `zone` is the account's, for times that come with an offset after all."""
-        if not self.tables:
-            return JsonReportTarget(
-                self.asset_name,
-                self.processor_id,
-                day_of(self.method),
-                place_of(self.method),
-                json_of(self.method, self.fields),
-            )
-        makers = [(source.table, rows_of(source, self.method, zone)) for source in self.tables]
-        return StructuredTarget(self.asset_name, self.processor_id, day_of(self.method), makers)
 
 
 def all_fields(method: Method) -> Sequence[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from comagic_pipeline.catalog import ColumnType, Method
+from comagic_pipeline.catalog.table_names import JSON_REPORTS, MARTS, STAR
 from comagic_pipeline.core.suggestions import nearest
 from comagic_pipeline.custom_reports.paths import (
     Key,
@@ -16,10 +17,7 @@ from comagic_pipeline.custom_reports.paths import (
     parse_path,
     whole_row,
 )
-from comagic_pipeline.warehouse.reports.json_target import comagic_reports
-from comagic_pipeline.warehouse.reports.tables import OWN_COLUMNS, ReportColumn, ReportTable
-from comagic_pipeline.warehouse.star.marts import MARTS
-from comagic_pipeline.warehouse.star.tables import metadata
+from comagic_pipeline.warehouse.reports.declaration import OWN_COLUMNS, ReportColumn, ReportTable
 
 TYPES = {
     "text": ColumnType.TEXT,
@@ -41,7 +39,7 @@ _LONGEST_COLUMN_NAME = 63
 _MOST_KEY_COLUMNS = 16
 _NAME = re.compile(r"[^\W\d]\w*")
 _MONTH = re.compile(r"_\d{4}_\d\d$", re.ASCII)
-_TAKEN = {*(table.name for table in metadata.sorted_tables), *(mart.name for mart in MARTS), comagic_reports.name}
+_TAKEN = {*STAR, *MARTS, JSON_REPORTS}
 
 Mistake = tuple[tuple[str | int, ...], str]
 """What is wrong: the place within the structure, and the problem with its mend."""

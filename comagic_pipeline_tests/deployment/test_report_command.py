@@ -21,6 +21,7 @@ from sqlalchemy import text
 from comagic_pipeline.cli.main import cli
 from comagic_pipeline.config import Config, ConfigError
 from comagic_pipeline.operations.connections import open_warehouse
+from comagic_pipeline.operations.report_target import target_of
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.server import Sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Quirks, Settings
@@ -254,7 +255,9 @@ def test_a_million_rows_go_to_a_file_in_bounded_memory(project: Callable[..., Co
     with open_warehouse(config) as warehouse:
         prepared(config, report, warehouse)
         with warehouse.begin() as connection:
-            report.target(config.sources[0].zone).make_room(connection, warehouse, date(2026, 3, 2), date(2026, 3, 4))
+            target_of(report, config.sources[0].zone).make_room(
+                connection, warehouse, date(2026, 3, 2), date(2026, 3, 4)
+            )
             connection.execute(
                 text(
                     "insert into comagic.many (account_id, customer_user_id, processor_id, simple_date, id, utm_source,"

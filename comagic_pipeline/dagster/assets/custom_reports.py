@@ -26,6 +26,7 @@ from comagic_pipeline.dagster.loads.report_load import ReportLoad, Wanted
 from comagic_pipeline.dagster.partitions import daily_partitions, days_of
 from comagic_pipeline.dagster.resources import DataApi, WarehouseResource
 from comagic_pipeline.dagster.runs import table_step
+from comagic_pipeline.operations.report_target import target_of
 from comagic_pipeline.operations.views import make_views
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.reports.tables import prepare, sql_table
@@ -55,7 +56,7 @@ def custom_report_asset(configuration: Config, source: Source, report: CustomRep
 
 def wanted(source: Source, report: CustomReport) -> Wanted:
     """What is loaded of a custom report of a source."""
-    return Wanted(report.asked, report.filter, report.target(source.zone), custom=report)
+    return Wanted(report.asked, report.filter, target_of(report, source.zone), custom=report)
 
 
 def prepared(config: Config, report: CustomReport, warehouse: Warehouse) -> Sequence[str]:

@@ -30,6 +30,7 @@ from sqlalchemy import (
     Sequence as DatabaseSequence,
 )
 
+from comagic_pipeline.catalog.table_names import JSON_REPORTS
 from comagic_pipeline.warehouse.changes import PARTITION, PLACE, Changes, Compared
 from comagic_pipeline.warehouse.copying import copy_rows
 from comagic_pipeline.warehouse.engine import Warehouse
@@ -47,7 +48,7 @@ def _column(name: str, kind: Any, label_ru: str | None, comment: str, **options:
 
 
 comagic_reports = Table(
-    "comagic_reports",
+    JSON_REPORTS,
     metadata,
     # No identity: until PostgreSQL 17 tables with partitions had none.
     _column(

@@ -8,8 +8,9 @@ from sqlalchemy import Connection, Select, Text, select
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import JSONB
 
+from comagic_pipeline.warehouse.reports.declaration import ReportTable
 from comagic_pipeline.warehouse.reports.json_target import comagic_reports
-from comagic_pipeline.warehouse.reports.tables import ReportTable, sql_table
+from comagic_pipeline.warehouse.reports.tables import sql_table
 
 _BATCH = 10_000
 

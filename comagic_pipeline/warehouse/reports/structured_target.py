@@ -12,7 +12,8 @@ from comagic_pipeline.warehouse.copying import COPY_TYPES, copy_rows
 from comagic_pipeline.warehouse.engine import Warehouse
 from comagic_pipeline.warehouse.monthly_partitions import ensure_months
 from comagic_pipeline.warehouse.previous_rows import put_back
-from comagic_pipeline.warehouse.reports.tables import OWN_COLUMNS, ReportTable, sql_table
+from comagic_pipeline.warehouse.reports.declaration import OWN_COLUMNS, ReportTable
+from comagic_pipeline.warehouse.reports.tables import sql_table
 from comagic_pipeline.warehouse.target import Account, RejectedRow, RejectedValue, Removed, Written
 
 RowsOf = Callable[[Sequence[Any], Sequence[date], list[RejectedValue]], Iterator[tuple[Any, ...]]]

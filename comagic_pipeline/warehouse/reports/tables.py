@@ -36,59 +36,16 @@ from comagic_pipeline.warehouse.engine import WarehouseError
 from comagic_pipeline.warehouse.ops import tables as ops
 from comagic_pipeline.warehouse.raw.tables import SQL_TYPES
 from comagic_pipeline.warehouse.replica_identity import identify_rows
+from comagic_pipeline.warehouse.reports.declaration import ReportHome, ReportTable
 from comagic_pipeline.warehouse.reports.json_target import comagic_reports
 from comagic_pipeline.warehouse.star.replace_view import drop_views_of, lock_definitions
 
-OWN_COLUMNS = ("account_id", "customer_user_id", "processor_id", "simple_date", "loaded_at")
-"""Columns that every table of a custom report has, beside those of its structure."""
 _WIDENINGS = {
     (ColumnType.INTEGER, ColumnType.DECIMAL),
     (ColumnType.DATE, ColumnType.TIMESTAMP),
     *((kind, ColumnType.TEXT) for kind in ColumnType if kind is not ColumnType.TEXT),
 }
 """Changes of a column's type that lose nothing."""
-
-
-@dataclass(frozen=True)
-class ReportColumn:
-    """A column of a report's table."""
-
-    name: str
-    type: ColumnType
-    description: str
-
-
-@dataclass(frozen=True)
-class ReportTable:
-    """A table of a custom report. `key`, if any, tells the rows of a day apart.
-
-    `label` names its view. `may_repeat` when the report may have several rows with one key: one of them is kept, the
-    others are rejected.
-    """
-
-    name: str
-    description: str
-    columns: tuple[ReportColumn, ...]
-    key: tuple[str, ...]
-    may_repeat: bool = False
-    label: str = ""
-
-
-@dataclass(frozen=True)
-class ReportHome:
-    """A custom report as the books know it; `tables` are those of its structure, none when its rows are JSON."""
-
-    processor_id: int
-    account_id: int
-    name: str
-    asset_name: str
-    report: str
-    tables: tuple[ReportTable, ...]
-
-    @property
-    def table_names(self) -> list[str]:
-        """The tables that hold its rows."""
-        return [table.name for table in self.tables] or [comagic_reports.name]
 
 
 class StructureChangedError(Exception):

@@ -17,6 +17,7 @@ from comagic_pipeline.catalog import tables
 from comagic_pipeline.config import Config
 from comagic_pipeline.operations.api_client import open_client
 from comagic_pipeline.operations.reconciler import Reconciler
+from comagic_pipeline.operations.report_target import target_of
 from comagic_pipeline.sandbox.running import running_sandbox
 from comagic_pipeline.sandbox.settings import SANDBOX_TOKEN, Settings
 from comagic_pipeline.sandbox.world import World
@@ -155,7 +156,7 @@ def test_a_structure_of_its_own(project: Callable[..., Config], warehouse: Wareh
     moment = datetime.combine(DAY, time(12))
     rows = [row(id=number, start_time=moment, tags=tags, contact_phone_number=str(number)) for number in range(1, 9)]
     rows.append(row(id=5, start_time=moment, tags=tags, contact_phone_number="second"))
-    with DayLoad(warehouse, report.target(source.zone), MAIN, "run") as days:
+    with DayLoad(warehouse, target_of(report, source.zone), MAIN, "run") as days:
         days.write(DAY, DAY, rows, ())
         days.complete(DAY, DAY, 1)
     phones = query(warehouse, "select contact_phone_number as phone from comagic.mine order by number")

@@ -9,7 +9,8 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import UniqueConstraint
 
-from comagic_pipeline.catalog.table_names import SHARED_STAR, STAR_OF_KIND
+from comagic_pipeline.catalog.table_names import MARTS, SHARED_STAR, STAR_OF_KIND
+from comagic_pipeline.warehouse.star import marts
 from comagic_pipeline.warehouse.star.tables import KINDS, SHARED, metadata
 
 MYBI: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("mybi_schema.json").read_text("utf-8"))["tables"]
@@ -49,6 +50,7 @@ def test_the_names_in_the_catalog_are_those_of_the_tables() -> None:
     """The configuration reads the names without SQLAlchemy, so they are declared apart from the columns."""
     assert {kind.name: tuple(table.name for table in kind.tables) for kind in KINDS} == STAR_OF_KIND
     assert tuple(table.name for table in SHARED) == SHARED_STAR
+    assert tuple(mart.name for mart in marts.MARTS) == MARTS
 
 
 @each_mybi_table
