@@ -13,7 +13,6 @@ from dagster import (
     definitions,
     in_process_executor,
 )
-from dagster._config.pythonic_config import ConfigurableResourceFactory
 
 from comagic_pipeline.catalog.table_names import DICTIONARIES, REPORTS
 from comagic_pipeline.config import Config, Source, load_config
@@ -37,6 +36,7 @@ from comagic_pipeline.dagster.checks.points_suffice import points_asset
 from comagic_pipeline.dagster.jobs.adhoc_report import adhoc_report_job
 from comagic_pipeline.dagster.jobs.housekeeping import housekeeping_job, housekeeping_schedule
 from comagic_pipeline.dagster.jobs.source_jobs import SourceJobs
+from comagic_pipeline.dagster.private_names import ConfigurableResourceFactory
 from comagic_pipeline.dagster.resources import DataApi, WarehouseResource
 from comagic_pipeline.warehouse.star.tables import star_of
 

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
 
-from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
-from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster._core.utils import make_new_run_id
+from dagster import AssetKey, DagsterExecutionInterruptedError, DagsterInstance, ExecuteInProcessResult
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import distinct, func, select
@@ -173,7 +172,7 @@ def run_job(
         if job.needed:
             job = replace(job, assets=[*job.assets, *_never_loaded(warehouse, source, job.needed)])
         days = (last_day - first_day).days + 1
-        run_id = make_new_run_id()
+        run_id = str(uuid4())
         tags = {RANGE_START: first_day.isoformat(), RANGE_END: last_day.isoformat(), COMMAND: job.command}
         tags[ASKED_AT] = started.isoformat()
         if job.accepts_loss:

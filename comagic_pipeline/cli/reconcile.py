@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
+from uuid import uuid4
 
 from dagster import AssetCheckKey
-from dagster._core.utils import make_new_run_id
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import select
@@ -106,7 +106,7 @@ def _compare(
     mode: str,
     summary: ReconcileSummary,
 ) -> None:
-    run_id = make_new_run_id()
+    run_id = str(uuid4())
     tags = {RANGE_START: period[0].isoformat(), RANGE_END: period[1].isoformat(), equals_api.MODE: mode}
     tags |= {COMMAND: "reconcile", ASKED_AT: datetime.now(UTC).isoformat()}
     with open_project(config) as (warehouse, instance):

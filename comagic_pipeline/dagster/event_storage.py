@@ -9,13 +9,11 @@ of a backfill of 90 days. Without them a check shows its latest result, and a da
 from collections.abc import Mapping
 from typing import Any, cast
 
-from dagster import DagsterEventType
-from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.config import PostgresStorageConfig
-from dagster._core.storage.event_log import EventLogStorage
-from dagster._serdes import ConfigurableClassData
+from dagster import DagsterEventType, EventLogEntry
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from dagster_postgres.utils import pg_url_from_config
+
+from comagic_pipeline.dagster.private_names import ConfigurableClassData, EventLogStorage, PostgresStorageConfig
 
 
 class ResultStorage(PostgresEventLogStorage):

@@ -8,13 +8,14 @@ from collections.abc import Collection, Iterable
 from datetime import date
 
 from dagster import AssetKey, DagsterInstance
-from dagster._core.storage.event_log.schema import (
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, not_, select, update
+
+from comagic_pipeline.dagster.private_names import (
     AssetCheckExecutionsTable,
     AssetKeyTable,
+    SqlEventLogStorage,
     SqlEventLogStorageTable,
 )
-from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, not_, select, update
 
 
 def forget_days_before(

@@ -12,20 +12,19 @@ from hashlib import sha256
 from itertools import groupby
 
 from dagster import (
+    AssetCheckEvaluation,
     AssetCheckKey,
     AssetCheckSeverity,
     DagsterInstance,
     DagsterRunStatus,
     RunsFilter,
 )
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
-from dagster._core.event_api import PartitionKeyFilter
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from comagic_pipeline.api.quota import DAY_SPENT
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.dagster.checks import all_days_loaded, points_suffice
 from comagic_pipeline.dagster.loads.journal import INTERRUPTED
+from comagic_pipeline.dagster.private_names import AssetCheckExecutionRecordStatus, PartitionKeyFilter
 from comagic_pipeline.dagster.run_failures import failure_of_run
 from comagic_pipeline.operations.api_client import source_key
 from comagic_pipeline.operations.notifier import Kind, Message, Post

@@ -17,7 +17,6 @@ from dagster import (
     SkipReason,
     schedule,
 )
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from sqlalchemy.exc import SQLAlchemyError
 
 from comagic_pipeline.api.quota import utc_now
@@ -29,6 +28,7 @@ from comagic_pipeline.dagster.checks import equals_api
 from comagic_pipeline.dagster.checks.equals_api import default_period, reconciled_reports
 from comagic_pipeline.dagster.jobs.retention import run_config
 from comagic_pipeline.dagster.jobs.source_jobs import SourceJobs
+from comagic_pipeline.dagster.private_names import UnresolvedAssetJobDefinition
 from comagic_pipeline.dagster.runs import LEAVES_POINTS, RANGE_END, RANGE_START
 from comagic_pipeline.operations.api_client import source_key
 from comagic_pipeline.operations.connections import connect_warehouse, embedded_folder

@@ -12,7 +12,6 @@ from dagster import (
     SensorResult,
     sensor,
 )
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from sqlalchemy.exc import SQLAlchemyError
 
 from comagic_pipeline.api.quota import Clock, utc_now
@@ -27,6 +26,7 @@ from comagic_pipeline.dagster.checks.points_suffice import forecast
 from comagic_pipeline.dagster.checks.recent_rows import found_rhythms, timed_reports
 from comagic_pipeline.dagster.checks.usual_volume import found_volumes
 from comagic_pipeline.dagster.jobs.source_jobs import SourceJobs
+from comagic_pipeline.dagster.private_names import UnresolvedAssetJobDefinition
 from comagic_pipeline.operations.connections import connect_warehouse
 from comagic_pipeline.operations.notifier import Post
 from comagic_pipeline.warehouse.embedded import EmbeddedServerError

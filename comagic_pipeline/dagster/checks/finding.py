@@ -18,12 +18,12 @@ from dagster import (
     DagsterInstance,
     multi_asset_check,
 )
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from comagic_pipeline.dagster.checks.partitioned import (
     failed_or_planned_days,
     latest_materializations,
 )
+from comagic_pipeline.dagster.private_names import AssetCheckEvaluationTargetMaterializationData
 from comagic_pipeline.dagster.resources import WarehouseResource
 from comagic_pipeline.dagster.runs import period_of
 from comagic_pipeline.warehouse.engine import Warehouse

@@ -16,13 +16,15 @@ from dagster import (
     AssetRecordsFilter,
     DagsterEventType,
     DagsterInstance,
+    PreviewWarning,
 )
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster_shared.utils.warnings import PreviewWarning
 
 from comagic_pipeline.config import Source
 from comagic_pipeline.dagster.partitions import daily_partitions
+from comagic_pipeline.dagster.private_names import (
+    AssetCheckEvaluationTargetMaterializationData,
+    AssetCheckExecutionRecordStatus,
+)
 
 
 def daily_check(source: Source, key: AssetKey, name: str, description: str) -> AssetCheckSpec:

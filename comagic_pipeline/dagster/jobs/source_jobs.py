@@ -14,7 +14,6 @@ from dagster import (
     job,
     op,
 )
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster_shared.record import copy
 
 from comagic_pipeline.config import Source
@@ -23,6 +22,7 @@ from comagic_pipeline.dagster.assets.describe import asset_key
 from comagic_pipeline.dagster.checks import equals_api
 from comagic_pipeline.dagster.checks.equals_api import reconciled_reports
 from comagic_pipeline.dagster.jobs.retention import retention_job
+from comagic_pipeline.dagster.private_names import UnresolvedAssetJobDefinition
 from comagic_pipeline.dagster.resources import WarehouseResource
 from comagic_pipeline.dagster.runs import load_job_name, reconcile_job_name, report_job_name
 from comagic_pipeline.warehouse.ops.pending_days import forget

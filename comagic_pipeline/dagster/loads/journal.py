@@ -13,8 +13,13 @@ from datetime import date
 from functools import partial
 from typing import Any
 
-from dagster import AssetCheckExecutionContext, AssetExecutionContext, Failure, OpExecutionContext
-from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster import (
+    AssetCheckExecutionContext,
+    AssetExecutionContext,
+    DagsterExecutionInterruptedError,
+    Failure,
+    OpExecutionContext,
+)
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
