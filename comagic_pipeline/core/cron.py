@@ -21,7 +21,10 @@ def is_cron(schedule: str) -> bool:
 
 
 def ticks(schedule: str, after: datetime, zone: ZoneInfo) -> Iterator[datetime]:
-    """Yield the moments (aware) of a schedule by the clock of `zone` that are later than `after`, without end."""
+    """Yield the moments (aware) of a schedule by the clock of `zone` that are later than `after`, without end.
+
+    In the hour that a change of the clock repeats, a schedule of one hour comes twice; Dagster runs it once.
+    """
     iterator = croniter(schedule, after.astimezone(zone))
     while True:
         yield iterator.get_next(datetime)
