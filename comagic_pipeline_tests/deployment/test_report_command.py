@@ -227,8 +227,8 @@ import resource, sys
 from datetime import date
 from pathlib import Path
 from comagic_pipeline.config import load_config
-from comagic_pipeline.custom_reports.files import write_file
-from comagic_pipeline.resources import open_warehouse
+from comagic_pipeline.operations.files import write_file
+from comagic_pipeline.operations.connections import open_warehouse
 
 config = load_config()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -39,7 +39,7 @@ DAYS = ("--from", "2026-03-02", "--till", "2026-03-03")
 IMPATIENT = """
 import comagic_pipeline.api.client
 comagic_pipeline.api.client._FIRST_PAUSE = 0.01
-from comagic_pipeline.cli import main
+from comagic_pipeline.cli.main import main
 main()
 """
 """The command line with shorter pauses between the attempts of a call."""

@@ -253,9 +253,9 @@ def test_methods_without_a_table_are_counted_too(
 DIES = """
 import sys, time
 from comagic_pipeline.config import load_config
-from comagic_pipeline.resources import connect_warehouse
+from comagic_pipeline.operations.connections import connect_warehouse
 from comagic_pipeline.api.quota import Quota
-from comagic_pipeline.shared_quota import SharedBook
+from comagic_pipeline.operations.points.shared_quota import SharedBook
 config = load_config()
 with connect_warehouse(config) as warehouse:
     quota = Quota(book=SharedBook(warehouse, config.source("main"), sys.argv[1], "run-1"))
@@ -343,7 +343,8 @@ def test_the_key_is_not_kept(
 ASKS = """
 import sys, time
 from comagic_pipeline.config import load_config
-from comagic_pipeline.resources import connect_warehouse, open_client
+from comagic_pipeline.operations.api_client import open_client
+from comagic_pipeline.operations.connections import connect_warehouse
 config = load_config()
 source = config.source("main")
 with connect_warehouse(config) as warehouse, open_client(source, warehouse, run_id=sys.argv[1]) as client:
