@@ -2,12 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import text
 
-from comagic_pipeline.cli.load import Summary, load
+from comagic_pipeline.cli.load import Summary, finish, load
 from comagic_pipeline.cli.services import sandbox_api
 from comagic_pipeline.config import SANDBOX, Config, ConfigError, config_path, load_config
 from comagic_pipeline.config.calendar import today
@@ -83,3 +84,12 @@ def show(console: Console) -> None:
             table.add_row(*(escape(printable(str(value))) for value in row))
     console.print(table)
     console.print("Look at it in the Dagster UI:  make up")
+
+
+@click.command("demo")
+def command() -> None:
+    """Load 30 days of a made-up account into the embedded PostgreSQL: no key, no server, no config needed."""
+
+    console = Console()
+    finish(demo(console), console)
+    show(console)

@@ -1,5 +1,6 @@
 """`doctor`: what is wrong with the set-up and how to mend it, before a load finds out."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import click
 import msgspec
 
 from comagic_pipeline.api.client import Answer, Client
@@ -19,7 +21,8 @@ from comagic_pipeline.api.errors import (
 from comagic_pipeline.api.quota import effective_reserve
 from comagic_pipeline.api.readers.dictionaries import DictionaryReader
 from comagic_pipeline.catalog import tables
-from comagic_pipeline.config import Config, ConfigError, Source
+from comagic_pipeline.cli.services import sandbox_api
+from comagic_pipeline.config import Config, ConfigError, Source, load_config
 from comagic_pipeline.config.calendar import today
 from comagic_pipeline.core.printable import printable
 from comagic_pipeline.dagster.automation.lost_days import lost_days, told
@@ -237,3 +240,23 @@ def _points(name: str, source: Source, answer: Answer) -> list[Finding]:
     if reserve < source.day_points.reserve:
         mend += f"; of day_points.reserve {source.day_points.reserve} only {reserve} are kept, half of the day's limit"
     return [Finding(name, enough, left + mend)]
+
+
+@click.command("doctor")
+@click.option("--tell", "is_told", is_flag=True, help="Send a test message to each address of alerts.urls, no more.")
+def command(is_told: bool) -> None:
+    """Check config, key, address list, points, warehouse and instance; say what to mend. Costs a point a source."""
+
+    config = load_config()
+
+    def report(finding: Finding) -> None:
+        click.echo(f"{'ok  ' if finding.ok else 'MEND'}  {finding.check}: {finding.text}")
+
+    if is_told:
+        findings = list(tell(config))
+        for finding in findings:
+            report(finding)
+        sys.exit(0 if all(finding.ok for finding in findings) else 1)
+    with sandbox_api(config):
+        if not examine(config, report):
+            sys.exit(1)

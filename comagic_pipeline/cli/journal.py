@@ -1,15 +1,18 @@
 """`journal`: the latest lines of what ran, what it cost and what went wrong, for a person or a program."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+import click
 from rich.console import Console
 from rich.text import Text
 from sqlalchemy import Date, cast, func, select
 
-from comagic_pipeline.config import Config
+from comagic_pipeline.cli.options import DAY
+from comagic_pipeline.config import Config, load_config
 from comagic_pipeline.core.printable import printable
 from comagic_pipeline.operations.connections import open_warehouse
 from comagic_pipeline.operations.translations import Language, text_in
@@ -120,3 +123,34 @@ def show(lines: Sequence[Line], language: Language, console: Console) -> None:
         said = " ".join(filter(None, [text_in(language, line.message), text_in(language, line.next_step)]))
         for more in filter(None, [told, said]):
             console.print(Text(f"    {printable(more, len(more))}"), soft_wrap=True)
+
+
+@click.command("journal")
+@click.option("--source", "source_name", help="Only of this source.")
+@click.option(
+    "--status",
+    type=click.Choice(["done", "failed", "different", "refused", "skipped", "warning"]),
+    help="Only lines of this kind.",
+)
+@click.option("--day", type=DAY, help="Only of this day, YYYY-MM-DD, by the clock of the source.")
+@click.option("--table", help="Only of this table, star or report.")
+@click.option("--lines", default=50, show_default=True, type=click.IntRange(1), help="At most so many.")
+@click.option("--lang", "language", default="en", show_default=True, type=click.Choice(["en", "ru"]), help="Language.")
+@click.option("--json", "prints_json", is_flag=True, help="Print them as JSON.")
+def command(
+    source_name: str | None,
+    status: str | None,
+    day: date | None,
+    table: str | None,
+    lines: int,
+    language: Language,
+    prints_json: bool,
+) -> None:
+    """Show what ran last, what it changed and cost, and what to do where it failed; the newest lines come last."""
+
+    wanted = Wanted(lines, source_name, status, day, table)
+    found = latest(load_config(), wanted)
+    if prints_json:
+        click.echo(json.dumps(as_json(found, language), ensure_ascii=False))
+    else:
+        show(found, language, Console())

@@ -1,5 +1,6 @@
 """`load`: the source's job in this process, recorded in the instance, with progress and an honest end."""
 
+import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -7,16 +8,22 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
+import click
 from dagster import AssetKey, DagsterExecutionInterruptedError, DagsterInstance, ExecuteInProcessResult
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from sqlalchemy import distinct, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from comagic_pipeline.catalog.table_names import REPORTS, STAR, TABLE_NAMES, needed_by
+from comagic_pipeline.catalog.table_names import REPORTS, STAR, needed_by
+from comagic_pipeline.cli.options import DAY, check_tables, chosen_source
+from comagic_pipeline.cli.outcome import fail
+from comagic_pipeline.cli.plan import show_plan
 from comagic_pipeline.cli.project import open_project
-from comagic_pipeline.config import Config, ConfigError, Source
-from comagic_pipeline.config.calendar import check_period
+from comagic_pipeline.cli.services import sandbox_api
+from comagic_pipeline.config import Config, Source, load_config
+from comagic_pipeline.config.calendar import check_period, today
 from comagic_pipeline.dagster.automation.overlaps import overlaps
 from comagic_pipeline.dagster.checks import equals_api
 from comagic_pipeline.dagster.loads.journal import POINTS_SPENT_UNTIL, SKIPPED
@@ -92,14 +99,6 @@ class Summary:
             "refused_days": {name: [day.isoformat() for day in days] for name, days in self.refused_days.items()},
             "points": sum(table.points for table in self.tables.values()),
         }
-
-
-def check_tables(source: Source, tables: Sequence[str]) -> None:
-    """Raises ConfigError for a table that the source does not have."""
-    for table in tables:
-        if table not in source.chosen_tables:
-            names = ", ".join(name for name in TABLE_NAMES if name in source.chosen_tables)
-            raise ConfigError(f"--table {table}: not among the tables of the source {source.name}: {names}")
 
 
 def load(
@@ -327,3 +326,66 @@ def _summary(
         tables = set(reports) - summary.skipped.keys()
         summary.missing = [day for day in days if any((table, day) not in loaded for table in tables)]
     return summary
+
+
+def finish(summary: Summary, console: Console) -> None:
+    """Show how a load ended and leave with its exit code."""
+    table = Table(
+        "table", "rows", "points", "seconds", title=f"{summary.source} {summary.first_day} to {summary.last_day}"
+    )
+    for name, line in summary.tables.items():
+        table.add_row(name, str(line.rows), str(line.points), f"{line.seconds:.1f}")
+    if summary.tables:
+        console.print(table)
+    for name, why in summary.skipped.items():
+        console.print(f"skipped {name}: {why}", soft_wrap=True, markup=False)
+    if summary.exit_code:
+        fail(" ".join(filter(None, [summary.error, _missing(summary)])), summary.exit_code)
+
+
+def _missing(summary: Summary) -> str:
+    if not (days := summary.missing):
+        return ""
+    mend = " They are loaded when points are there again, while `up` runs." if summary.points_spent_until else ""
+    return f"Not loaded: {len(days)} day(s), from {days[0]} to {days[-1]}; what was loaded stays.{mend}"
+
+
+@click.command("load")
+@click.option("--source", "source_name", help="Name of the source; may be left out when there is only one.")
+@click.option("--from", "first_day", type=DAY, help="First day, YYYY-MM-DD.  [default: refresh_days ago]")
+@click.option("--till", "last_day", type=DAY, help="Last day, included.  [default: today]")
+@click.option("--table", "tables", multiple=True, help="Only this table; may be repeated.  [default: all]")
+@click.option("--missing", "only_missing", is_flag=True, help="Only the days of reports that are not loaded yet.")
+@click.option("--accept-loss", "accepts_loss", is_flag=True, help="Replace stored rows even where most of them go.")
+@click.option("--plan", "is_plan", is_flag=True, help="Load nothing; tell what it takes and when it is done.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def command(
+    source_name: str | None,
+    first_day: date | None,
+    last_day: date | None,
+    tables: tuple[str, ...],
+    only_missing: bool,
+    accepts_loss: bool,
+    is_plan: bool,
+    as_json: bool,
+) -> None:
+    """Load days of a source and build their star, as a run of the same job that the UI shows."""
+
+    config = load_config()
+    source = chosen_source(config, source_name)
+
+    now = today(source, datetime.now(UTC))
+    till: date = last_day or now
+    begin: date = first_day or max(source.start_date, till - timedelta(days=source.refresh_days))
+    console = Console(stderr=as_json)
+    if is_plan:
+        with sandbox_api(config):
+            show_plan(config, source, begin, till, tables, only_missing, as_json)
+        return
+    with sandbox_api(config):
+        summary = load(
+            config, source, begin, till, tables, console, only_missing=only_missing, accepts_loss=accepts_loss
+        )
+    if as_json:
+        click.echo(json.dumps(summary.as_json(), ensure_ascii=False, default=str))
+    finish(summary, console)

@@ -1,15 +1,18 @@
 """`load --plan`: what a load would take. What the warehouse does not know is asked of the API, at a point a report."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.table import Table
 
 from comagic_pipeline.api.client import Client
 from comagic_pipeline.api.errors import (
+    ComagicError,
     DayPointsSpentError,
     MethodUnavailableError,
     PeriodTooLongError,
@@ -21,7 +24,8 @@ from comagic_pipeline.api.requests import RowRequests
 from comagic_pipeline.catalog import Method
 from comagic_pipeline.catalog import tables as methods_by_table
 from comagic_pipeline.catalog.table_names import REPORTS
-from comagic_pipeline.cli.load import check_tables
+from comagic_pipeline.cli.options import check_tables
+from comagic_pipeline.cli.outcome import fail
 from comagic_pipeline.config import Config, Source
 from comagic_pipeline.config.calendar import check_period, today
 from comagic_pipeline.operations.api_client import open_client, source_key
@@ -241,3 +245,24 @@ def _all_rows(plan: Plan) -> str:
 
 def _points(planned: Plan | TablePlan) -> str:
     return f"at least {planned.points}" if planned.is_least else str(planned.points)
+
+
+def show_plan(
+    config: Config,
+    source: Source,
+    begin: date,
+    till: date,
+    tables: tuple[str, ...],
+    only_missing: bool,
+    as_json: bool,
+) -> None:
+    """Show what a load would take."""
+
+    try:
+        summary = plan(config, source, begin, till, tables, only_missing=only_missing)
+    except ComagicError as error:
+        fail(str(error), 1)
+    if as_json:
+        click.echo(json.dumps(summary.as_json(), ensure_ascii=False))
+    else:
+        show(summary, Console())

@@ -1,10 +1,13 @@
 """`reconcile`: compares loaded days with the API, as a run of the same job; `--heal` loads what differs again."""
 
+import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from uuid import uuid4
 
+import click
 from dagster import AssetCheckKey
 from rich.console import Console
 from rich.table import Table
@@ -12,12 +15,15 @@ from sqlalchemy import select
 
 from comagic_pipeline.catalog.table_names import facts_of
 from comagic_pipeline.cli.load import Job, points_spent_until, run_job
+from comagic_pipeline.cli.options import DAY, chosen_source
+from comagic_pipeline.cli.outcome import fail
 from comagic_pipeline.cli.project import open_project
-from comagic_pipeline.config import Config, ConfigError, Source
+from comagic_pipeline.cli.services import sandbox_api
+from comagic_pipeline.config import Config, ConfigError, Source, load_config
 from comagic_pipeline.config.calendar import check_period
 from comagic_pipeline.dagster.assets.describe import asset_key
 from comagic_pipeline.dagster.checks import equals_api
-from comagic_pipeline.dagster.checks.equals_api import reconciled_reports
+from comagic_pipeline.dagster.checks.equals_api import default_period, reconciled_reports
 from comagic_pipeline.dagster.run_failures import failure_message
 from comagic_pipeline.dagster.runs import (
     ASKED_AT,
@@ -180,3 +186,42 @@ def show(summary: ReconcileSummary, console: Console) -> None:
 
 def _shown(days: Sequence[date]) -> str:
     return ", ".join(str(begin) if begin == end else f"{begin} to {end}" for begin, end in periods(days)) or "none"
+
+
+@click.command("reconcile")
+@click.option("--source", "source_name", help="Name of the source; may be left out when there is only one.")
+@click.option("--from", "first_day", type=DAY, help="First day, YYYY-MM-DD.  [default: reconciliation.days ago]")
+@click.option("--till", "last_day", type=DAY, help="Last day, included.  [default: yesterday]")
+@click.option("--table", "tables", multiple=True, help="Only this report; may be repeated.  [default: calls_report]")
+@click.option("--mode", type=click.Choice(["quick", "sampled", "full"]), help="How.  [default: as configured]")
+@click.option("--heal", "heals", is_flag=True, help="Load the days again that differ, and compare them again.")
+@click.option("--accept-loss", "accepts_loss", is_flag=True, help="With --heal: replace rows even where most go.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def command(
+    source_name: str | None,
+    first_day: date | None,
+    last_day: date | None,
+    tables: tuple[str, ...],
+    mode: str | None,
+    heals: bool,
+    accepts_loss: bool,
+    as_json: bool,
+) -> None:
+    """Compare loaded days with what CoMagic says: calls, waiting, talking by campaign, call source and tag."""
+
+    config = load_config()
+    source = chosen_source(config, source_name)
+
+    begin, till = default_period(source, datetime.now(UTC))
+    period = (first_day or begin, last_day or till)
+    console = Console(stderr=as_json)
+    with sandbox_api(config):
+        chosen = mode or source.reconciliation.mode
+        options = {"heals": heals, "accepts_loss": accepts_loss}
+        summary = reconcile(config, source, period, tables, chosen, console, **options)
+    if as_json:
+        click.echo(json.dumps(summary.as_json(), ensure_ascii=False))
+    show(summary, console)
+    if summary.error:
+        fail(summary.error, summary.exit_code)
+    sys.exit(summary.exit_code)

@@ -23,7 +23,7 @@ from comagic_pipeline.catalog.table_names import (
     SUMMARIES,
     TABLE_NAMES,
 )
-from comagic_pipeline.cli.main import cli
+from comagic_pipeline.cli.main import COMMANDS, cli, command_of
 from comagic_pipeline.cli.web_server import HOSTS_VARIABLE
 from comagic_pipeline.config import (
     CONFIG_VARIABLE,
@@ -311,7 +311,8 @@ def _is_section(annotation: Any) -> bool:
 
 def _commands() -> Iterator[str]:
     yield _COMMANDS
-    for name, command in cli.commands.items():
+    for name in COMMANDS:
+        command = command_of(name)
         yield f"### `{name}`\n\n{command.help}"
         options = [option for option in command.params if isinstance(option, click.Option)]
         if options:

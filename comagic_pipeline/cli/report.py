@@ -1,19 +1,23 @@
 """`report`: a custom report for any period, as a run of its job; what reports there are; its rows as a file."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import click
 from dagster import AssetKey
 from rich.console import Console
 from rich.text import Text
 from sqlalchemy import func, select
 
-from comagic_pipeline.cli.load import Job, Summary, run_job
+from comagic_pipeline.cli.load import Job, Summary, finish, run_job
+from comagic_pipeline.cli.options import DAY
 from comagic_pipeline.cli.project import open_project
-from comagic_pipeline.config import Config, ConfigError, Source
-from comagic_pipeline.config.calendar import check_period
+from comagic_pipeline.cli.services import sandbox_api
+from comagic_pipeline.config import Config, ConfigError, Source, load_config
+from comagic_pipeline.config.calendar import check_period, today
 from comagic_pipeline.core.suggestions import nearest
 from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.dagster.runs import report_job_name
@@ -180,3 +184,61 @@ def show(lines: Sequence[ReportLine], console: Console) -> None:
         console.print(Text(line.name, "bold"))
         for name, value in said.items():
             console.print(Text(f"  {name:9}{value}"), soft_wrap=True)
+
+
+@click.command("report")
+@click.argument("name", required=False)
+@click.option("--source", "source_name", help="Name of the source, where several have such a report.")
+@click.option("--from", "first_day", type=DAY, help="First day, YYYY-MM-DD.  [default: refresh_days ago]")
+@click.option("--till", "last_day", type=DAY, help="Last day, included.  [default: today]")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the rows to a file: .csv, .parquet or .xlsx.")
+@click.option(
+    "--raw-csv", "is_raw", is_flag=True, help="Leave texts in CSV as they are, for programs, not spreadsheets."
+)
+@click.option("--missing", "only_missing", is_flag=True, help="Only the days that are not loaded yet.")
+@click.option("--rebuild", "is_rebuilt", is_flag=True, help="Delete first all that is loaded of the report.")
+@click.option("--accept-loss", "accepts_loss", is_flag=True, help="Replace stored rows even where most of them go.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def command(
+    name: str | None,
+    source_name: str | None,
+    first_day: date | None,
+    last_day: date | None,
+    out: Path | None,
+    is_raw: bool,
+    only_missing: bool,
+    is_rebuilt: bool,
+    accepts_loss: bool,
+    as_json: bool,
+) -> None:
+    """Load days of the custom report NAME, as the configuration or its asset calls it; without NAME show them all."""
+
+    config = load_config()
+
+    console = Console(stderr=as_json)
+    if name is None:
+        lines = report_lines(config)
+        if as_json:
+            click.echo(json.dumps([line.as_json() for line in lines], ensure_ascii=False))
+        else:
+            show(lines, console)
+        return
+    source, found = find_report(config, name, source_name)
+    till: date = last_day or today(source, datetime.now(UTC))
+    begin: date = first_day or max(source.start_date, till - timedelta(days=found.refresh_days))
+    with sandbox_api(config):
+        summary = run_report(
+            config,
+            source,
+            found,
+            (begin, till),
+            console,
+            only_missing=only_missing,
+            is_rebuilt=is_rebuilt,
+            accepts_loss=accepts_loss,
+            out=out,
+            escapes_formulas=not is_raw,
+        )
+    if as_json:
+        click.echo(json.dumps(summary.as_json(), ensure_ascii=False, default=str))
+    finish(summary, console)

@@ -1,14 +1,18 @@
 """`retention`: the source's job that deletes old days, in this process, recorded in the instance."""
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import click
 from dagster import ExecuteInProcessResult
 from rich.console import Console
 from rich.table import Table
 
+from comagic_pipeline.cli.options import chosen_source
+from comagic_pipeline.cli.outcome import fail
 from comagic_pipeline.cli.project import open_project
-from comagic_pipeline.config import Config, ConfigError, Source
+from comagic_pipeline.config import Config, ConfigError, Source, load_config
 from comagic_pipeline.dagster.jobs.retention import LEFT, ROWS, retention_job_name, run_config
 from comagic_pipeline.dagster.run_failures import failure_message
 from comagic_pipeline.dagster.runs import COMMAND
@@ -89,3 +93,22 @@ def show(summary: Summary, console: Console) -> None:
         console.print(table)
     elif not summary.error:
         console.print(f"{summary.source}: nothing is older than what is kept")
+
+
+@click.command("retention")
+@click.option("--source", "source_name", help="Name of the source; may be left out when there is only one.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Delete nothing; count what would be deleted.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def command(source_name: str | None, is_dry: bool, as_json: bool) -> None:
+    """Delete the days that are older than `retention.keep_days` of the configuration."""
+
+    config = load_config()
+    source = chosen_source(config, source_name)
+
+    summary = retain(config, source, is_dry=is_dry)
+    if as_json:
+        click.echo(json.dumps(summary.as_json(), ensure_ascii=False))
+    else:
+        show(summary, Console())
+    if summary.error:
+        fail(summary.error, 1)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 
+import click
 from rich.console import Console
 
 from comagic_pipeline.cli import stop_signal
@@ -15,7 +16,7 @@ from comagic_pipeline.cli.logs import rotate_all
 from comagic_pipeline.cli.services import PROGRAMS, Service, answers, require_free_port, sandbox_api
 from comagic_pipeline.cli.up_lock import only_services, only_up
 from comagic_pipeline.cli.web_server import HOSTS_VARIABLE, LOOPBACK
-from comagic_pipeline.config import Config
+from comagic_pipeline.config import Config, load_config
 from comagic_pipeline.dagster.automation.recovery import recover
 from comagic_pipeline.dagster.environment import instance_home
 from comagic_pipeline.dagster.instance import open_instance
@@ -99,3 +100,15 @@ def _keep_alive(config: Config, stack: ExitStack) -> list[EmbeddedServer]:
     server = stack.enter_context(EmbeddedServer(folder))
     os.set_inheritable(server.lock_fd, True)
     return [server]
+
+
+@click.command("up")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address that the web server listens on.")
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="Port of the web server.")
+@click.option("--allow-host", "hosts", multiple=True, help="Another name of this machine in browsers; may be repeated.")
+def command(host: str, port: int, hosts: tuple[str, ...]) -> None:
+    """Run the Dagster web server, daemon and code server: UI, backfills, schedules. Ctrl-C stops them."""
+
+    config = load_config()
+
+    up(config, host, port, Console(), hosts)

@@ -1,12 +1,14 @@
 """`waiting`: the days that loads left and that the services go on with, and how to give them up."""
 
+import json
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 
+import click
 from rich.console import Console
 from rich.table import Table
 
-from comagic_pipeline.config import Config
+from comagic_pipeline.config import Config, load_config
 from comagic_pipeline.operations.connections import open_warehouse
 from comagic_pipeline.warehouse.ops.pending_days import forget, waiting_periods
 
@@ -67,3 +69,19 @@ def show(days: list[WaitingDays], console: Console) -> None:
         why = "a person: it failed too often" if line.is_given_up else line.reason or "the run that has it"
         table.add_row(line.source, line.table, str(line.first_day), str(line.last_day), why, moment)
     console.print(table)
+
+
+@click.command("waiting")
+@click.option("--forget", "is_given_up", is_flag=True, help="Give them up: they stay missing until you load them.")
+@click.option("--json", "prints_json", is_flag=True, help="Print them as JSON.")
+def command(is_given_up: bool, prints_json: bool) -> None:
+    """Show the days that loads left, which go on by themselves while `up` runs."""
+
+    config = load_config()
+    days = waiting_days(config)
+    if prints_json:
+        click.echo(json.dumps(as_json(days), ensure_ascii=False))
+    else:
+        show(days, Console())
+    if is_given_up:
+        click.echo(f"{give_up(config)} days of tables do not wait any more", err=True)

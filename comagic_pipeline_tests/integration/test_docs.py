@@ -24,7 +24,7 @@ from comagic_pipeline.api.filters.parser import Tree, parse_filter
 from comagic_pipeline.catalog import tables
 from comagic_pipeline.catalog.table_names import AGENT_DICTIONARIES, DICTIONARIES, REPORTS, TABLE_NAMES, default_tables
 from comagic_pipeline.cli.load import load
-from comagic_pipeline.cli.main import cli
+from comagic_pipeline.cli.main import cli, command_of
 from comagic_pipeline.cli.reconcile import reconcile
 from comagic_pipeline.cli.reference import PAGE, reference
 from comagic_pipeline.cli.report import run_report
@@ -200,7 +200,7 @@ def test_configurations_and_commands_of_the_pages_are_valid(page: Path) -> None:
         parse_config(yaml.dump(whole), page)
     for command in re.findall(r"comagic-pipeline ([a-z][^`\n]*)[`\n]", read(page)):
         name, *arguments = shlex.split(command)
-        cli.commands[name].make_context(name, arguments)
+        command_of(name).make_context(name, arguments)
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", read(page)):
         assert (page.parent / target).exists(), target
     too_long = [line for line in read(page).splitlines() if len(line) > 120 and not line.startswith("|")]

@@ -102,7 +102,7 @@ def test_a_run_that_cannot_open_the_warehouse_says_why(
 ) -> None:
     """The last line was "An exception was thrown during execution"."""
     config = configure()
-    monkeypatch.setattr("comagic_pipeline.operations.connections.open_warehouse", fail)
+    monkeypatch.setattr("comagic_pipeline.dagster.resources.open_warehouse", fail)
     with DagsterInstance.ephemeral() as instance:
         result = run_load(config, instance, YESTERDAY, YESTERDAY)
         assert failure_message(result) == "ZeroDivisionError: the innermost"

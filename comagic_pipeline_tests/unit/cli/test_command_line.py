@@ -12,6 +12,14 @@ CONFIG = "sources:\n  - {name: main, account_id: 1, base_url: sandbox, start_dat
 COMMANDS = ("load", "report", "reconcile")
 
 
+@pytest.fixture(autouse=True)
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration, which is read before the options."""
+    path = tmp_path / "comagic.yaml"
+    path.write_text(CONFIG)
+    monkeypatch.setenv(CONFIG_VARIABLE, str(path))
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "2026-1-1", "2026-02-30", "20260101", "", "today"])
 def test_a_day_is_a_day_of_the_calendar(command: str, day: str) -> None:
@@ -22,11 +30,8 @@ def test_a_day_is_a_day_of_the_calendar(command: str, day: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [*([command] for command in ("load", "reconcile", "retention")), ["report", "x"]])
-def test_an_empty_name_is_no_source(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_name_is_no_source(arguments: list[str]) -> None:
     """`--source ""`, which a variable that is not set makes, took the first source."""
-    path = tmp_path / "comagic.yaml"
-    path.write_text(CONFIG)
-    monkeypatch.setenv(CONFIG_VARIABLE, str(path))
     result = CliRunner().invoke(cli, [*arguments, "--source", ""])
     assert isinstance(result.exception, ConfigError)
     assert str(result.exception) == "there is no source ''; the config has: main"
