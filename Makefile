@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo up test endurance check lock clean
+.PHONY: demo up test endurance check migration lock clean
 
 demo: .venv/run  ## 30 days of a made-up account, end to end
 	$(BIN)/comagic-pipeline demo
@@ -26,6 +26,12 @@ check: .venv/test
 	@home=$$(mktemp -d) && echo 'telemetry: {enabled: false}' > "$$home/dagster.yaml" && \
 		DAGSTER_HOME="$$home" COMAGIC_CONFIG=comagic.example.yaml VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/dg check defs; \
 		status=$$?; rm -r "$$home"; exit $$status
+
+migration: .venv/test  ## NAME=what_it_does writes the migration that a changed declaration of a table needs
+	@test -n "$(NAME)" || { echo "write make migration NAME=what_it_does"; exit 1; }
+	$(BIN)/python -m comagic_pipeline.warehouse.migrations.write "$(NAME)"
+	$(BIN)/ruff check -q --fix comagic_pipeline/warehouse/migrations/versions
+	$(BIN)/ruff format -q comagic_pipeline/warehouse/migrations/versions
 
 lock: .venv/test  ## resolve setup.cfg anew; every install then gives the same packages
 	$(BIN)/pip install -q uv

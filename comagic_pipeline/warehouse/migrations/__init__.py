@@ -51,6 +51,11 @@ def is_current(warehouse: Warehouse) -> bool:
     return _revision(warehouse) == _revisions()[0]
 
 
+def newest_revision() -> str:
+    """Return the newest revision of this release."""
+    return _revisions()[0]
+
+
 def check_current(warehouse: Warehouse) -> None:
     """Raises WarehouseError when this release has migrations that the warehouse lacks, or the other way round."""
     revision = _revision(warehouse)
