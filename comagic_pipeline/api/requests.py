@@ -56,8 +56,9 @@ class Answer:
 class UncountedPages:
     """How long a page may be and still be the last, where answers tell no count.
 
-    Pages shorter than was asked for were met before the end (README, "Short pages"). A page is therefore taken for the
-    last when another at least as long was: the page behind it was empty. Share one where the answers are alike.
+    Pages shorter than was asked for were met before the end (docs/decisions.md, "Short pages"). A page is therefore
+    taken for the last when another at least as long was: the page behind it was empty. Share one where the answers are
+    alike.
     """
 
     def __init__(self) -> None:

@@ -208,7 +208,8 @@ class RowDecoder:
 def _lenient(kind: ColumnType, raw: msgspec.Raw, zone: tzinfo) -> Any:
     """The value of a column from its JSON, whatever reasonable form it has; ValueError when it has none.
 
-    The documentation's tables and samples disagree about some types (README, "Types"): "12" for 12 and 12 for "12".
+    The documentation's tables and samples disagree about some types (docs/decisions.md, "Types"): "12" for 12 and 12
+    for "12".
     """
     if kind is ColumnType.JSON:
         return raw

@@ -89,7 +89,7 @@ def _open(config: Config, url: str) -> Iterator[DagsterInstance]:
         with instance:
             instance.run_storage.set_cursor_values({_MARKER: "1"})
             for source in config.sources:
-                # Without this the first runs of a pool do not heed its limit (tried: dagster_notes, 1.8).
+                # Without this the first runs of a pool do not heed its limit (docs/decisions.md, "Pools").
                 instance.event_log_storage.set_concurrency_slots(source.pool, RUNS_PER_SOURCE)
             yield instance
 

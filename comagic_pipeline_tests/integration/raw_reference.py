@@ -18,7 +18,7 @@ OWN_COLUMNS = {"account_id", "customer_user_id", "loaded_at"}
 TIME_COLUMNS = ("start_time", "date_time", "date")
 """The column that tells the day of a row: no report has two of them."""
 DECIMALS_AS_TEXT = ("cost_sum",)
-"""Money that the API writes as text (README, "Types")."""
+"""Money that the API writes as text (docs/decisions.md, "Types")."""
 OF_A_DAY = ("get.ct_summary_report", "get.employee_stat")
 OF_A_DAY_AND_SITE = ("get.ct_ac_summary_report",)
 

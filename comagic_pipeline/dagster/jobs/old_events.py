@@ -2,7 +2,7 @@
 
 Of each day of an asset its latest materialization stays, however old, and of each check its latest result: they are
 what the UI shows. The rest is kept for a while. Dagster itself deletes whole runs only, with the materializations of
-their days (dagster_notes, 1.9).
+their days (docs/decisions.md, "Deleting old runs").
 """
 
 from collections.abc import Iterator

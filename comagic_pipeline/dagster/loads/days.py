@@ -1,7 +1,7 @@
 """Days that are done stay done: what a range run tells Dagster when it ends, and when it fails midway.
 
 Dagster takes a range run as all or nothing. Days that were committed before a failure are therefore reported one by
-one, so that the UI shows them and "re-execute from failure" asks only for the others (tried: dagster_notes, 1.5).
+one, so that the UI shows them and "re-execute from failure" asks only for the others (docs/decisions.md).
 """
 
 from collections import defaultdict
