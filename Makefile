@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo up test endurance check lock clean
+.PHONY: demo up test endurance check browser lock clean
 
 demo: .venv/run  ## 30 days of a made-up account, end to end
 	$(BIN)/comagic-pipeline demo
@@ -12,7 +12,7 @@ demo: .venv/run  ## 30 days of a made-up account, end to end
 up: .venv/run  ## the Dagster UI and daemon
 	$(BIN)/comagic-pipeline up
 
-test: .venv/test check  ## everything that CI runs
+test: .venv/test check browser  ## everything that CI runs
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 endurance: .venv/test  ## hundreds of random accidents, for hours; COMAGIC_ROUNDS=10 for a look
@@ -25,6 +25,16 @@ check: .venv/test
 	@home=$$(mktemp -d) && echo 'telemetry: {enabled: false}' > "$$home/dagster.yaml" && \
 		DAGSTER_HOME="$$home" COMAGIC_CONFIG=comagic.example.yaml VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/dg check defs; \
 		status=$$?; rm -r "$$home"; exit $$status
+
+# Where it cannot be installed, its test is skipped, and fails with CI=true: both say what is missing.
+browser:  ## Debian's Chromium for the test of the UI, if we are root and it is not there
+	@if ! { command -v chromium && command -v chromedriver; } >/dev/null && \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing Debian's packages chromium and chromium-driver"; \
+		export DEBIAN_FRONTEND=noninteractive; apt="apt-get -qq -o DPkg::Lock::Timeout=300"; \
+		$$apt update && $$apt install --no-install-recommends chromium chromium-driver >/dev/null || \
+			echo "chromium and chromium-driver could not be installed"; \
+	fi
 
 lock: .venv/test  ## resolve setup.cfg anew; every install then gives the same packages
 	$(BIN)/pip install -q uv
