@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo up test endurance check migration lock clean
+.PHONY: demo up test endurance check browser migration lock clean
 
 demo: .venv/run  ## 30 days of a made-up account, end to end
 	$(BIN)/comagic-pipeline demo
@@ -12,7 +12,7 @@ demo: .venv/run  ## 30 days of a made-up account, end to end
 up: .venv/run  ## the Dagster UI and daemon
 	$(BIN)/comagic-pipeline up
 
-test: .venv/test check  ## everything that CI runs
+test: .venv/test check browser  ## everything that CI runs
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 endurance: .venv/test  ## hundreds of random accidents, for hours; COMAGIC_ROUNDS=10 for a look
@@ -32,6 +32,16 @@ migration: .venv/test  ## NAME=what_it_does writes the migration that a changed 
 	$(BIN)/python -m comagic_pipeline.warehouse.migrations.write "$(NAME)"
 	$(BIN)/ruff check -q --fix comagic_pipeline/warehouse/migrations/versions
 	$(BIN)/ruff format -q comagic_pipeline/warehouse/migrations/versions
+
+# Where it cannot be installed, its test is skipped, and fails with CI=true: both say what is missing.
+browser:  ## Debian's Chromium for the test of the UI, if we are root and it is not there
+	@if ! { command -v chromium && command -v chromedriver; } >/dev/null && \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing Debian's packages chromium and chromium-driver"; \
+		export DEBIAN_FRONTEND=noninteractive; apt="apt-get -qq -o DPkg::Lock::Timeout=300"; \
+		$$apt update && $$apt install --no-install-recommends chromium chromium-driver >/dev/null || \
+			echo "chromium and chromium-driver could not be installed"; \
+	fi
 
 lock: .venv/test  ## resolve setup.cfg anew; every install then gives the same packages
 	$(BIN)/pip install -q uv
