@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 
 from comagic_pipeline.catalog.table_names import DICTIONARIES, REPORTS
 from comagic_pipeline.config import CONFIG_VARIABLE, SANDBOX_URL_VARIABLE, Config, load_config
+from comagic_pipeline.dagster.event_storage import ProjectStorage
 from comagic_pipeline.dagster.instance import STATE_VARIABLE, STORAGE_VARIABLE
 from comagic_pipeline.warehouse.embedded import EmbeddedServer, stop
 from comagic_pipeline.warehouse.engine import Warehouse
@@ -67,10 +68,11 @@ def database_url(server: EmbeddedServer) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def template(server: EmbeddedServer) -> str:
-    """The name of a database with all tables of the warehouse: copying it is quicker than making them."""
+    """The name of a database with all tables of the warehouse and of Dagster: copying is quicker than making them."""
     server.ensure_database("template_warehouse")
     with Warehouse(server.url("template_warehouse")) as warehouse:
         upgrade(warehouse, (*REPORTS, *DICTIONARIES))
+    ProjectStorage(server.url("template_warehouse", "psycopg2"))
     return "template_warehouse"
 
 
