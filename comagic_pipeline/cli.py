@@ -380,12 +380,8 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
-    except OSError as error:
-        if error.filename is None or error.strerror is None:
-            _fail_unexpectedly(error)
-        _fail(f"{error.filename}: {error.strerror}", 1)
     except Exception as error:
-        _fail_unexpectedly(error)
+        _fail(_line_of(error), 1)
 
 
 def _ask_this_machine_directly() -> None:
@@ -449,10 +445,15 @@ def _missing(summary: "Summary") -> str:
     return f"Not loaded: {len(days)} day(s), from {days[0]} to {days[-1]}; what was loaded stays.{mend}"
 
 
-def _fail_unexpectedly(error: Exception) -> NoReturn:
-    from comagic_pipeline.failures import note_unexpected
+def _line_of(error: Exception) -> str:
+    """Return what a person reads of an error that no command expects."""
+    from comagic_pipeline.failures import full_disk, note_unexpected
 
-    _fail(f"{note_unexpected(error)}. This is a mistake of comagic_pipeline: please report it with the traceback", 1)
+    if full := full_disk(error):
+        return str(full)
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return f"{note_unexpected(error)}. This is a mistake of comagic_pipeline: please report it with the traceback"
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -25,6 +25,7 @@ from comagic_pipeline.checks.recent_rows import found_rhythms, timed_reports
 from comagic_pipeline.checks.usual_volume import found_volumes
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.continuation import Continuation, next_run
+from comagic_pipeline.failures import full_disk
 from comagic_pipeline.healing import Healing, next_healing
 from comagic_pipeline.jobs import SourceJobs
 from comagic_pipeline.messages import Post
@@ -127,6 +128,7 @@ def alert_sensor(config: Config, clock: Clock = utc_now) -> SensorDefinition:
 
 def _reason(error: Exception) -> str:
     """Return in one line why a sensor does nothing; errors of our own name the place and the fix themselves."""
+    error = full_disk(error) or error
     return (
         f"a query of the database failed: {one_line(error)}" if isinstance(error, SQLAlchemyError) else one_line(error)
     )
