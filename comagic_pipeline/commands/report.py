@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
+from tempfile import gettempdir
 
 from dagster import AssetKey
 from rich.console import Console
@@ -16,6 +17,7 @@ from comagic_pipeline.commands.project import open_project
 from comagic_pipeline.config import Config, ConfigError, Source
 from comagic_pipeline.custom_reports.files import ENDINGS, check_path, write_file
 from comagic_pipeline.custom_reports.report import CustomReport
+from comagic_pipeline.disks import full_message, full_place, is_full_error
 from comagic_pipeline.partitions import check_period
 from comagic_pipeline.resources import open_client, open_warehouse
 from comagic_pipeline.suggestions import nearest
@@ -116,7 +118,7 @@ def run_report(
         try:
             _export(config, source, report, period, out, console, escapes_formulas=escapes_formulas)
         except OSError as error:
-            summary.ok, summary.error = False, f"--out {out}: {error.strerror}"
+            summary.ok, summary.error = False, f"--out {out}: {_reason(error, out)}"
     return summary
 
 
@@ -148,7 +150,15 @@ def _check_file(out: Path) -> None:
     try:
         check_path(out)
     except OSError as error:
-        raise ConfigError(f"--out {out}: no file can be written there: {error.strerror}") from None
+        raise ConfigError(f"--out {out}: no file can be written there: {_reason(error, out)}") from None
+
+
+def _reason(error: OSError, out: Path) -> str:
+    """Return why a file cannot be written; rows of Excel files are in temporary files first."""
+    if not is_full_error(error):
+        return error.strerror or str(error)
+    folder = out.absolute().parent
+    return full_message(full_place([folder, Path(gettempdir())]) or folder)
 
 
 def _rebuild(config: Config, source: Source, report: CustomReport, console: Console) -> None:
