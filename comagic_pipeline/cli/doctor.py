@@ -24,14 +24,15 @@ from comagic_pipeline.catalog import tables
 from comagic_pipeline.cli.services import sandbox_api
 from comagic_pipeline.config import Config, ConfigError, Source, load_config
 from comagic_pipeline.config.calendar import today
+from comagic_pipeline.core.disks import full_message, full_place
 from comagic_pipeline.core.printable import printable
 from comagic_pipeline.dagster.automation.lost_days import lost_days, told
 from comagic_pipeline.dagster.instance import open_instance
 from comagic_pipeline.operations.api_client import api_url, open_client
-from comagic_pipeline.operations.connections import open_warehouse
+from comagic_pipeline.operations.connections import embedded_folder, open_warehouse
 from comagic_pipeline.operations.customers import params_of, user_ids
 from comagic_pipeline.operations.notifier import Post
-from comagic_pipeline.warehouse.embedded import EmbeddedServerError
+from comagic_pipeline.warehouse.embedded import EmbeddedServer, EmbeddedServerError
 from comagic_pipeline.warehouse.engine import WarehouseError, one_line
 from comagic_pipeline.warehouse.requirements import missing_requirements
 from comagic_pipeline.warehouse.target import Account
@@ -58,7 +59,7 @@ def examine(config: Config, report: Callable[[Finding], None]) -> bool:
     """
     report_all = [Finding("config", True, f"{config.path}: {len(config.sources)} source(s)")]
     report(report_all[0])
-    for check in (_warehouse, _instance):
+    for check in (_disk, _warehouse, _instance):
         for finding in check(config):
             report_all.append(finding)
             report(finding)
@@ -83,6 +84,12 @@ def tell(config: Config) -> Iterator[Finding]:
         yield Finding("alerts", is_taken, f"{address} {said}")
 
 
+def _disk(config: Config) -> Iterator[Finding]:
+    """Find a disk that is full, or nearly: a server in use there may not have noticed yet."""
+    if full := full_place([config.state_folder, EmbeddedServer(embedded_folder(config)).data_folder]):
+        yield Finding("disk", False, full_message(full))
+
+
 def _warehouse(config: Config) -> Iterator[Finding]:
     try:
         with open_warehouse(config) as warehouse:
@@ -105,7 +112,7 @@ def _instance(config: Config) -> Iterator[Finding]:
                     )
                     return
             yield Finding("instance", True, f"storage is reachable, {instance.get_runs_count()} runs so far")
-    except (ConfigError, EmbeddedServerError) as error:
+    except (ConfigError, WarehouseError, EmbeddedServerError) as error:
         yield Finding("instance", False, one_line(error))
 
 

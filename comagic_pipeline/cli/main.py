@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 from importlib import import_module
-from typing import NoReturn
 
 import click
 
@@ -97,12 +96,8 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
-    except OSError as error:
-        if error.filename is None or error.strerror is None:
-            _fail_unexpectedly(error)
-        fail(f"{error.filename}: {error.strerror}", 1)
     except Exception as error:
-        _fail_unexpectedly(error)
+        fail(_line_of(error), 1)
 
 
 def _ask_this_machine_directly() -> None:
@@ -112,10 +107,15 @@ def _ask_this_machine_directly() -> None:
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys([*names, "localhost", "127.0.0.1", "::1"]))
 
 
-def _fail_unexpectedly(error: Exception) -> NoReturn:
-    from comagic_pipeline.operations.failures import note_unexpected
+def _line_of(error: Exception) -> str:
+    """Return what a person reads of an error that no command expects."""
+    from comagic_pipeline.operations.failures import full_disk, note_unexpected
 
-    fail(f"{note_unexpected(error)}. This is a mistake of comagic_pipeline: please report it with the traceback", 1)
+    if full := full_disk(error):
+        return str(full)
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return f"{note_unexpected(error)}. This is a mistake of comagic_pipeline: please report it with the traceback"
 
 
 if __name__ == "__main__":

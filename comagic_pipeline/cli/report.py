@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from tempfile import gettempdir
 
 import click
 from dagster import AssetKey
@@ -18,6 +19,7 @@ from comagic_pipeline.cli.project import open_project
 from comagic_pipeline.cli.services import sandbox_api
 from comagic_pipeline.config import Config, ConfigError, Source, load_config
 from comagic_pipeline.config.calendar import check_period, today
+from comagic_pipeline.core.disks import full_message, full_place, is_full_error
 from comagic_pipeline.core.suggestions import nearest
 from comagic_pipeline.custom_reports.report import CustomReport
 from comagic_pipeline.dagster.runs import report_job_name
@@ -121,7 +123,7 @@ def run_report(
         try:
             _export(config, source, report, period, out, console, escapes_formulas=escapes_formulas)
         except OSError as error:
-            summary.ok, summary.error = False, f"--out {out}: {error.strerror}"
+            summary.ok, summary.error = False, f"--out {out}: {_reason(error, out)}"
     return summary
 
 
@@ -153,7 +155,15 @@ def _check_file(out: Path) -> None:
     try:
         check_path(out)
     except OSError as error:
-        raise ConfigError(f"--out {out}: no file can be written there: {error.strerror}") from None
+        raise ConfigError(f"--out {out}: no file can be written there: {_reason(error, out)}") from None
+
+
+def _reason(error: OSError, out: Path) -> str:
+    """Return why a file cannot be written; rows of Excel files are in temporary files first."""
+    if not is_full_error(error):
+        return error.strerror or str(error)
+    folder = out.absolute().parent
+    return full_message(full_place([folder, Path(gettempdir())]) or folder)
 
 
 def _rebuild(config: Config, source: Source, report: CustomReport, console: Console) -> None:

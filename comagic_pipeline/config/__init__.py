@@ -8,6 +8,7 @@ from comagic_pipeline.config.custom_report import CustomReportSection, custom_re
 from comagic_pipeline.config.file import (
     CONFIG_VARIABLE,
     DEFAULT_PATH,
+    STORAGE_VARIABLE,
     Alerts,
     Config,
     clashes,
@@ -33,6 +34,7 @@ __all__ = [
     "SANDBOX",
     "SANDBOX_PORT",
     "SANDBOX_URL_VARIABLE",
+    "STORAGE_VARIABLE",
     "Alerts",
     "Config",
     "ConfigError",

@@ -27,6 +27,8 @@ from comagic_pipeline.config.values import ConfigError, Mistakes, Section, Setti
 from comagic_pipeline.config.warehouse import SchemaNames, WarehouseConfig
 from comagic_pipeline.custom_reports.report import CustomReport
 
+STORAGE_VARIABLE = "COMAGIC_DAGSTER_URL"
+"""The database of Dagster's runs and events; without it the embedded server has one."""
 CONFIG_VARIABLE = "COMAGIC_CONFIG"
 DEFAULT_PATH = "comagic.yaml"
 

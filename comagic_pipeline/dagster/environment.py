@@ -14,11 +14,10 @@ from typing import Any
 import yaml
 
 import comagic_pipeline
+from comagic_pipeline.config import STORAGE_VARIABLE as STORAGE_VARIABLE
 from comagic_pipeline.config import ConfigError
 
 HOME_VARIABLE = "DAGSTER_HOME"
-STORAGE_VARIABLE = "COMAGIC_DAGSTER_URL"
-"""The database of runs and events; without it the embedded server has one."""
 PROJECT_FOLDER = Path(comagic_pipeline.__file__).parent.parent
 """The folder of dagster.yaml and workspace.yaml."""
 

@@ -1,5 +1,7 @@
 """The storage of Dagster's runs and events in PostgreSQL, without a record of checks that a run intends to evaluate.
 
+A full disk is named at once: Dagster would try again for six seconds, and print each attempt in several lines.
+
 Dagster notes with each run which checks it is about to evaluate, with a row for each day. A check that the run leaves
 out, because it costs points or because nothing is doubtful, would be shown as failed or skipped on each of these days,
 and so would a check of a run that was killed. The rows also outnumber everything else in the storage: 7110 of the 8989
@@ -12,8 +14,17 @@ from typing import Any, cast
 from dagster import DagsterEventType, EventLogEntry
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from dagster_postgres.utils import pg_url_from_config
+from sqlalchemy import Engine, ExceptionContext, event
 
 from comagic_pipeline.dagster.private_names import ConfigurableClassData, EventLogStorage, PostgresStorageConfig
+from comagic_pipeline.operations.failures import full_disk
+
+
+@event.listens_for(Engine, "handle_error")
+def _name_full_disk(context: ExceptionContext) -> None:
+    """Raise DiskFullError for errors of Dagster's engines, the only ones with psycopg2; it makes new ones at will."""
+    if context.dialect.driver == "psycopg2" and (full := full_disk(context.original_exception)):
+        raise full
 
 
 class ResultStorage(PostgresEventLogStorage):

@@ -17,7 +17,9 @@ from comagic_pipeline.dagster.environment import PROJECT_FOLDER as PROJECT_FOLDE
 from comagic_pipeline.dagster.environment import STORAGE_VARIABLE as STORAGE_VARIABLE
 from comagic_pipeline.operations.connections import open_embedded_server
 from comagic_pipeline.operations.failures import STATE_VARIABLE as STATE_VARIABLE
+from comagic_pipeline.operations.failures import full_disk
 from comagic_pipeline.warehouse.engine import WarehouseError, one_line
+from comagic_pipeline.warehouse.errors import DiskFullError
 from comagic_pipeline.warehouse.session import postgresql_url
 
 INSTANCE_DATABASE = "dagster"
@@ -36,18 +38,33 @@ def open_instance(config: Config) -> Iterator[DagsterInstance]:
     """The instance, migrated and with its pools' limits set, for this process and its children by environment.
 
     Raises ConfigError when it is another project's or its storage cannot be used, EmbeddedServerError when the embedded
-    server does not start.
+    server does not start, and DiskFullError when its storage has no room, there or within the block.
     """
     instance_home()
     if url := os.environ.get(STORAGE_VARIABLE):
-        yield from _open(config, url)
+        with _naming_full_disks(url), _open(config, url) as instance:
+            yield instance
         return
     with open_embedded_server(config) as server:
         # A lost event is no loss of data: the load ledger is in the warehouse, whose commits do wait for the disk.
         server.ensure_database(INSTANCE_DATABASE, synchronous_commit=False)
-        yield from _open(config, server.url(INSTANCE_DATABASE, "psycopg2"))
+        url = server.url(INSTANCE_DATABASE, "psycopg2")
+        with _naming_full_disks(url), _open(config, url) as instance:
+            yield instance
 
 
+@contextmanager
+def _naming_full_disks(url: str) -> Iterator[None]:
+    """Turn what Dagster raises when its storage has no room, in several wrappings, into a DiskFullError."""
+    try:
+        yield
+    except Exception as error:
+        if full := full_disk(error, url):
+            raise full from None
+        raise
+
+
+@contextmanager
 def _open(config: Config, url: str) -> Iterator[DagsterInstance]:
     home = instance_home()
     try:
@@ -59,10 +76,14 @@ def _open(config: Config, url: str) -> Iterator[DagsterInstance]:
         if (encoding := connection.scalar(text("show server_encoding"))) != "UTF8":
             connection.close()
             raise WarehouseError(f"{STORAGE_VARIABLE}: the encoding of the database is {encoding}; UTF8 is needed")
+    except DiskFullError:
+        raise  # no mistake of the configuration
     except WarehouseError as error:
         raise ConfigError(str(error)) from None
     except SQLAlchemyError as error:
-        raise ConfigError(f"{STORAGE_VARIABLE}: cannot reach the storage of Dagster: {one_line(error)}") from None
+        raise full_disk(error, url) or ConfigError(
+            f"{STORAGE_VARIABLE}: cannot reach the storage of Dagster: {one_line(error)}"
+        ) from None
     state = config.state_folder / "dagster"
     state.mkdir(parents=True, exist_ok=True)
     values = {
@@ -85,7 +106,9 @@ def _open(config: Config, url: str) -> Iterator[DagsterInstance]:
                 instance = DagsterInstance.from_config(home)
                 instance.upgrade()
         except SQLAlchemyError as error:
-            raise ConfigError(f"{STORAGE_VARIABLE}: cannot use the storage of Dagster: {one_line(error)}") from None
+            raise full_disk(error, url) or ConfigError(
+                f"{STORAGE_VARIABLE}: cannot use the storage of Dagster: {one_line(error)}"
+            ) from None
         with instance:
             instance.run_storage.set_cursor_values({_MARKER: "1"})
             for source in config.sources:

@@ -10,6 +10,7 @@ from dagster import DagsterEvent, DagsterEventType, DagsterInstance, ExecuteInPr
 from dagster_shared.error import SerializableErrorInfo
 
 from comagic_pipeline.operations.failures import shortened
+from comagic_pipeline.warehouse.errors import DiskFullError
 
 _CLASS = re.compile(r"^(?P<own>comagic_pipeline\.)?(?:\w+\.)*(?P<name>\w+): ")
 """The class before a message, with its modules. The messages of our own errors are sentences that need none."""
@@ -47,7 +48,8 @@ def _of_events(events: Sequence[DagsterEvent]) -> str | None:
 
 
 def _innermost(error: SerializableErrorInfo) -> str:
-    while inner := error.cause or error.context:
+    # What the database said of a full disk does not name the disk.
+    while error.cls_name != DiskFullError.__name__ and (inner := error.cause or error.context):
         error = inner
     # Further lines of a database error show the row.
     first_line = next(iter(error.message.strip().splitlines()), error.cls_name or "")

@@ -61,7 +61,7 @@ def _connect(config: Config) -> Iterator[Warehouse]:
         return
     with open_embedded_server(config) as server:
         server.ensure_database(WAREHOUSE_DATABASE)
-        with Warehouse(server.url(WAREHOUSE_DATABASE), schemas) as warehouse:
+        with Warehouse(server.url(WAREHOUSE_DATABASE), schemas, server.data_folder) as warehouse:
             yield warehouse
 
 

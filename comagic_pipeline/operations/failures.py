@@ -1,7 +1,8 @@
 """The cause of a failure in one line, for the terminal, the journal, the UI and alerts.
 
 Dagster wraps an exception several times: what a person needs is the innermost one. Its traceback goes to `errors.log`
-in the state folder, which the line names. Errors that are expected have messages of their own (`next_steps.py`).
+in the state folder, which the line names. Errors that are expected have messages of their own (`next_steps.py`). A full
+disk is no mistake of ours, in whatever error it shows.
 """
 
 import os
@@ -9,9 +10,14 @@ import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import gettempdir
 
-from comagic_pipeline.config import config_path
-from comagic_pipeline.warehouse.engine import one_line
+from sqlalchemy import make_url
+
+from comagic_pipeline.config import STORAGE_VARIABLE, config_path
+from comagic_pipeline.core.disks import full_message, full_place, is_full_error, may_be_full
+from comagic_pipeline.warehouse.engine import address_of, one_line
+from comagic_pipeline.warehouse.errors import DiskFullError
 
 STATE_VARIABLE = "COMAGIC_STATE_FOLDER"
 """Where logs are kept; the commands set it to .comagic/dagster for themselves and their children."""
@@ -37,6 +43,32 @@ def in_one_line(error: BaseException) -> str:
     *_, cause = chain(error)
     is_own = type(cause).__module__.startswith("comagic_pipeline.")
     return shortened(_text(cause) if is_own else f"{type(cause).__name__}: {_text(cause)}".removesuffix(": "))
+
+
+def full_disk(error: BaseException, storage: str | None = None) -> DiskFullError | None:
+    """Return the full disk that led to an error, as an error that names it; None when there was none.
+
+    `storage` is the URL of Dagster's storage, by default that of the environment: the warehouse names its disk itself.
+    """
+    causes = (_full_disk(each, storage or os.environ.get(STORAGE_VARIABLE)) for each in chain(error))
+    return next(filter(None, causes), None)
+
+
+def _full_disk(error: BaseException, storage: str | None) -> DiskFullError | None:
+    if isinstance(error, DiskFullError):
+        return error
+    is_sure = is_full_error(error)
+    if not is_sure and not may_be_full(error):
+        return None
+    disk: Path | str | None
+    if isinstance(error, OSError):
+        disk = error.filename or full_place(_places()) or (_state_folder() if is_sure else None)
+    elif storage is None or _is_embedded(storage):
+        # There may be room again: a server that ends removes what it has begun.
+        disk = _cluster() if is_sure or full_place([_cluster()]) else None
+    else:
+        disk = f"the database server at {address_of(make_url(storage))}" if is_sure else None
+    return DiskFullError(full_message(disk)) if disk else None
 
 
 def note_unexpected(error: BaseException) -> str:
@@ -74,4 +106,27 @@ def _traceback(error: BaseException) -> str:
 
 def _log_path() -> Path:
     folder = os.environ.get(STATE_VARIABLE)
-    return (Path(folder) if folder else config_path().absolute().parent / ".comagic" / "dagster") / ERRORS_LOG
+    return (Path(folder) if folder else _state_folder() / "dagster") / ERRORS_LOG
+
+
+def _state_folder() -> Path:
+    return config_path().absolute().parent / ".comagic"
+
+
+def _places() -> list[Path]:
+    """Return the folders of this machine that a command writes to."""
+    try:
+        temporary = gettempdir()
+    except FileNotFoundError:
+        temporary = "/tmp"  # noqa: S108 - it looked there, and could not write
+    return [_state_folder(), _cluster(), Path(temporary)]
+
+
+def _cluster() -> Path:
+    """Return the folder of the embedded server's data and socket; as root it may lie elsewhere."""
+    return (_state_folder() / "postgres" / "cluster").resolve()
+
+
+def _is_embedded(url: str) -> bool:
+    """Return whether a URL is one of the embedded server: by the folder of its socket."""
+    return make_url(url).query.get("host") == str((_cluster() / "socket").resolve())

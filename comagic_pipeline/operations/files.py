@@ -7,14 +7,15 @@ field. A file is there when it is whole: until then it has another name.
 import csv
 import errno
 import os
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Context, Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -22,6 +23,7 @@ import pyarrow as pa
 import xlsxwriter
 from pyarrow import parquet
 from sqlalchemy import Connection
+from xlsxwriter.exceptions import FileCreateError
 
 from comagic_pipeline.catalog import ColumnType
 from comagic_pipeline.custom_reports.mapping import convert, text_of
@@ -46,6 +48,8 @@ _INTEGER_LIMIT = 2**63
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """First characters of what a spreadsheet takes for a formula (OWASP, "CSV Injection")."""
 _ROW_GROUP = 100_000
+_LEAST_ROOM = 8192
+"""Bytes. Less than two blocks could still fit into what a file system keeps for small files."""
 _ARROW_TYPES = {
     ColumnType.INTEGER: pa.int64(),
     ColumnType.DECIMAL: pa.decimal128(38, 9),
@@ -76,19 +80,20 @@ class _Part:
 
     name: str
     columns: Columns
-    rows: Callable[[Connection, date], Iterator[Sequence[Sequence[Any]]]]
+    rows: Callable[[Connection, date], Generator[Sequence[Sequence[Any]]]]
 
 
 def check_path(out: Path) -> None:
     """Raise OSError when the file cannot be written, as a directory, a full or a read-only disk or missing rights say.
 
-    Permissions alone do not tell: for the superuser they always allow it.
+    Permissions alone do not tell: for the superuser they always allow it. A full disk has room for an empty file.
     """
     if out.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     unfinished = _unfinished(out)
     try:
         _create(unfinished)
+        unfinished.write_bytes(bytes(_LEAST_ROOM))
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -115,9 +120,11 @@ def write_file(
         connection = stack.enter_context(snapshot(warehouse))
         for part, write in zip(parts, opened, strict=True):
             for number in range((period[1] - period[0]).days + 1):
-                for rows in part.rows(connection, period[0] + timedelta(days=number)):
-                    write(rows)
-                    written.rows[part.name] += len(rows)
+                # Closed here, because an error of `write` keeps it, and with it the server's cursor.
+                with closing(part.rows(connection, period[0] + timedelta(days=number))) as blocks:
+                    for rows in blocks:
+                        write(rows)
+                        written.rows[part.name] += len(rows)
     return written
 
 
@@ -129,7 +136,9 @@ def _parts(report: CustomReport, written: Written, *, is_agent: bool) -> list[_P
         for source in report.tables:
             columns = own | {column.name: column.type for column in source.table.columns}
 
-            def rows(connection: Connection, day: date, table: Any = source.table) -> Iterator[Sequence[Sequence[Any]]]:
+            def rows(
+                connection: Connection, day: date, table: Any = source.table
+            ) -> Generator[Sequence[Sequence[Any]]]:
                 for part in table_rows(connection, report.account_id, table, day):
                     yield [(day, *row[first:]) for row in part]
 
@@ -149,7 +158,7 @@ def _parts(report: CustomReport, written: Written, *, is_agent: bool) -> list[_P
                 value = None
             yield value
 
-    def rows_of_json(connection: Connection, day: date) -> Iterator[Sequence[Sequence[Any]]]:
+    def rows_of_json(connection: Connection, day: date) -> Generator[Sequence[Sequence[Any]]]:
         for part in json_rows(connection, report.account_id, report.processor_id, day):
             yield [(day, *((customer,) if is_agent else ()), *values_of(text)) for customer, text in part]
 
@@ -258,9 +267,68 @@ def _arrow_value(value: Any, name: str, kind: ColumnType, unfit: Counter[str]) -
 def _xlsx(out: Path, parts: Sequence[_Part], written: Written) -> Iterator[list[Write]]:
     with _whole_files(out, parts[:1], written) as (path,):
         # Rows go to the disk as they come; texts are texts, whatever a spreadsheet could take them for.
-        options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
-        with xlsxwriter.Workbook(str(path), options | {"default_date_format": "yyyy-mm-dd hh:mm:ss"}) as book:
-            yield [_Sheets(book, part, written).write for part in parts]
+        options: dict[str, Any] = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+        options |= {"default_date_format": "yyyy-mm-dd hh:mm:ss"}
+        # A folder of its own, because the library leaves its temporary files where a disk is full.
+        with tempfile.TemporaryDirectory(prefix="comagic-") as folder, _sink(path) as file:
+            book = xlsxwriter.Workbook(file, options | {"tmpdir": folder})
+            try:
+                yield [_Sheets(book, part, written).write for part in parts]
+                book.close()
+            except FileCreateError as error:
+                raise error.args[0] from None
+            finally:
+                for sheet in book.worksheets():
+                    with suppress(OSError):
+                        sheet.row_data_fh.close()
+
+
+@contextmanager
+def _sink(path: Path) -> Iterator["_Sink"]:
+    """A file that takes everything, and raises the first OSError at its end."""
+    file = path.open("wb")
+    sink = _Sink(file)
+    try:
+        yield sink
+        sink.flush()
+        if sink.error:
+            raise sink.error
+    finally:
+        with suppress(OSError):
+            file.close()
+
+
+class _Sink:
+    """What the Excel library writes to. It must not fail, even when it is closed.
+
+    The library leaves a ZIP archive open that could not be written; that tries again when it is collected, and prints a
+    traceback if it fails.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        return self._try(self._file.write, data)
+
+    def seek(self, *place: int) -> int:
+        return self._try(self._file.seek, *place)
+
+    def tell(self) -> int:
+        return self._try(self._file.tell)
+
+    def flush(self) -> None:
+        self._try(self._file.flush)
+
+    def _try(self, action: Callable[..., int | None], *arguments: Any) -> int:
+        try:
+            return action(*arguments) or 0
+        except OSError as error:
+            self.error = self.error or error
+        except ValueError:
+            pass  # it is closed
+        return 0
 
 
 class _Sheets:

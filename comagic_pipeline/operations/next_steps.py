@@ -21,6 +21,7 @@ from comagic_pipeline.api.errors import (
 from comagic_pipeline.config import ConfigError
 from comagic_pipeline.warehouse.copying import RowsRefusedError
 from comagic_pipeline.warehouse.engine import WarehouseError
+from comagic_pipeline.warehouse.errors import DiskFullError
 from comagic_pipeline.warehouse.reports.tables import StructureChangedError
 from comagic_pipeline.warehouse.retention.days import MonthsLeftError
 
@@ -50,6 +51,7 @@ _BY_CLASS: Mapping[type[BaseException], str] = {
     StructureChangedError: f"Take the change of the report back, or load it anew with --rebuild; {_AGAIN}.",
     MonthsLeftError: "Do what the message says; the next run of retention deletes what was left.",
     RowsRefusedError: f"See whether there is a newer version of comagic_pipeline; else report the message; {_AGAIN}.",
+    DiskFullError: "Make room on the disk that the message names; then it is tried again by itself while `up` runs.",
     WarehouseError: f"See that the database runs and can be reached. {BY_ITSELF}",
     SQLAlchemyError: f"See that the database runs and has room. {BY_ITSELF}",
 }

@@ -113,7 +113,9 @@ def _refusal(
     except (psycopg.Error, DBAPIError) as error:
         if isinstance(error, psycopg.Error) and _is_about_a_row(error):
             return error
-        raise WarehouseError(f"rows cannot be written to {table} at {warehouse.address}: {one_line(error)}") from None
+        raise warehouse.full_disk(error) or WarehouseError(
+            f"rows cannot be written to {table} at {warehouse.address}: {one_line(error)}"
+        ) from None
     return None
 
 

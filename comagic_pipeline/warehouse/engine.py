@@ -9,12 +9,15 @@ configured names.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import psycopg
-from sqlalchemy import ColumnElement, Connection, create_engine, event, func, select, text
+from sqlalchemy import URL, ColumnElement, Connection, create_engine, event, func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from comagic_pipeline.core.disks import full_message, full_place, is_full_error, may_be_full
+from comagic_pipeline.warehouse.errors import DiskFullError
 from comagic_pipeline.warehouse.errors import WarehouseError as WarehouseError
 from comagic_pipeline.warehouse.session import is_pooled, open_session, postgresql_url
 
@@ -33,9 +36,13 @@ class Schemas:
 class Warehouse:
     """A PostgreSQL database by URL; connects when first used. Close it, or use it as a context manager."""
 
-    def __init__(self, url: str, schemas: Schemas | None = None) -> None:
-        """Raises WarehouseError when `url` is no PostgreSQL URL."""
+    def __init__(self, url: str, schemas: Schemas | None = None, data_folder: Path | None = None) -> None:
+        """Raises WarehouseError when `url` is no PostgreSQL URL.
+
+        `data_folder` is where a server of this machine has its data: errors name it when its disk is full.
+        """
         self.schemas = schemas or Schemas()
+        self._data_folder = data_folder
         self.url = postgresql_url(url, "warehouse.url")
         # Values of a statement may be personal data: they stay out of errors and logs.
         engine = create_engine(self.url, pool_pre_ping=True, hide_parameters=True)
@@ -56,24 +63,40 @@ class Warehouse:
     @property
     def address(self) -> str:
         """The URL without its password, for messages."""
-        return self.url.difference_update_query(_SECRET_OPTIONS).render_as_string(hide_password=True)
+        return address_of(self.url)
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
         """A connection whose transactions the caller ends; what is not committed is rolled back.
 
-        Raises WarehouseError when the server cannot be reached, or the database cannot be used.
+        Raises WarehouseError when the server cannot be reached, or the database cannot be used, and DiskFullError when
+        the server has no room, there or within the block.
         """
         try:
             connection = self._engine.connect()
         except WarehouseError as error:
             raise WarehouseError(f"cannot use the warehouse at {self.address}: {error}") from None
         except (DBAPIError, UnicodeError) as error:  # a host name may be none
-            raise WarehouseError(
+            raise self.full_disk(error) or WarehouseError(
                 f"cannot reach the warehouse at {self.address}: {one_line(error)}; check warehouse.url"
             ) from None
-        with connection:
-            yield connection
+        try:
+            with connection:
+                yield connection
+        except (DBAPIError, psycopg.Error) as error:
+            if full := self.full_disk(error):
+                raise full from None
+            raise
+
+    def full_disk(self, error: Exception) -> DiskFullError | None:
+        """Return what to raise instead of an error that came because the server's disk is full; None for others."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not isinstance(cause, psycopg.Error):
+            return None
+        is_killed = may_be_full(cause) and self._data_folder and full_place([self._data_folder])
+        if not is_full_error(cause) and not is_killed:
+            return None
+        return DiskFullError(full_message(self._data_folder or f"the database server at {self.address}"))
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -120,6 +143,11 @@ class Warehouse:
         connection = open_session(options, is_pooler_known=self._has_connected)
         self._has_connected = True
         return connection
+
+
+def address_of(url: URL) -> str:
+    """Return a URL without its secrets, for messages."""
+    return url.difference_update_query(_SECRET_OPTIONS).render_as_string(hide_password=True)
 
 
 def driver_connection(connection: Connection) -> psycopg.Connection[Any]:

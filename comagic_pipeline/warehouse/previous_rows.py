@@ -125,7 +125,7 @@ def _copy(
             except psycopg.Error as error:
                 if driver.closed:
                     connection.invalidate()
-                raise WarehouseError(
+                raise warehouse.full_disk(error) or WarehouseError(
                     f"rows cannot be copied to {target} at {warehouse.address}: {one_line(error)}"
                 ) from None
 

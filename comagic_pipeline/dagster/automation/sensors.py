@@ -28,6 +28,7 @@ from comagic_pipeline.dagster.checks.usual_volume import found_volumes
 from comagic_pipeline.dagster.jobs.source_jobs import SourceJobs
 from comagic_pipeline.dagster.private_names import UnresolvedAssetJobDefinition
 from comagic_pipeline.operations.connections import connect_warehouse
+from comagic_pipeline.operations.failures import full_disk
 from comagic_pipeline.operations.notifier import Post
 from comagic_pipeline.warehouse.embedded import EmbeddedServerError
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
@@ -127,6 +128,7 @@ def alert_sensor(config: Config, clock: Clock = utc_now) -> SensorDefinition:
 
 def _reason(error: Exception) -> str:
     """Return in one line why a sensor does nothing; errors of our own name the place and the fix themselves."""
+    error = full_disk(error) or error
     return (
         f"a query of the database failed: {one_line(error)}" if isinstance(error, SQLAlchemyError) else one_line(error)
     )

@@ -27,11 +27,12 @@ from comagic_pipeline.api.errors import ComagicError, DayPointsSpentError
 from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.config import ConfigError, Source
 from comagic_pipeline.dagster.runs import trigger_of
-from comagic_pipeline.operations.failures import note_unexpected
+from comagic_pipeline.operations.failures import full_disk, note_unexpected
 from comagic_pipeline.operations.next_steps import next_step
 from comagic_pipeline.warehouse.changes import Changes
 from comagic_pipeline.warehouse.copying import RowsRefusedError
 from comagic_pipeline.warehouse.engine import Warehouse, WarehouseError, one_line
+from comagic_pipeline.warehouse.errors import DiskFullError
 from comagic_pipeline.warehouse.losses import Refusal
 from comagic_pipeline.warehouse.ops import pending_days as waiting
 from comagic_pipeline.warehouse.ops import tables as ops
@@ -54,6 +55,8 @@ _ACCEPT_LOSS = (
     "See whether the personal account shows the same; if the rows are really gone, load again with --accept-loss, or "
     "with accept_loss in the Launchpad."
 )
+_EXPECTED = (ComagicError, ConfigError, StructureChangedError, WarehouseError, SQLAlchemyError)
+"""What may end a load without a mistake of ours: it becomes one line for a person."""
 _NAMED = 20
 """How many days a message names."""
 _MISTAKE = "This is a mistake of comagic_pipeline: please report it with the traceback."
@@ -150,8 +153,13 @@ def journaled(
 
     try:
         yield entry
-    except (ComagicError, ConfigError, StructureChangedError, WarehouseError, SQLAlchemyError) as error:
-        message, entry.next_step = one_line(error), next_step(error, source.zone)
+    except Exception as raised:
+        error = full_disk(raised) or raised
+        if isinstance(error, _EXPECTED):
+            message, entry.next_step = one_line(error), next_step(error, source.zone)
+        else:
+            message, entry.next_step = note_unexpected(error), _MISTAKE
+            context.log.error(message, exc_info=error)
         # When it is the warehouse that failed, the journal is out of reach too.
         with suppress(WarehouseError, SQLAlchemyError):
             record("failed", message, error)
@@ -159,18 +167,10 @@ def journaled(
         if isinstance(error, DayPointsSpentError):
             metadata[POINTS_SPENT_UNTIL] = error.until.isoformat()
         # The database's own words may show a row, which is personal data: no log gets them.
-        cause = None if isinstance(error, SQLAlchemyError) else error
+        cause = None if isinstance(error, SQLAlchemyError | DiskFullError) else error
         raise Failure(
             f"{source.name}/{table}{_days(period)}: {message}", metadata=metadata, allow_retries=False
         ) from cause
-    except Exception as error:
-        message, entry.next_step = note_unexpected(error), _MISTAKE
-        context.log.error(message, exc_info=error)
-        with suppress(WarehouseError, SQLAlchemyError):
-            record("failed", message, error)
-        raise Failure(
-            f"{source.name}/{table}{_days(period)}: {message}", metadata={NEXT_STEP: _MISTAKE}, allow_retries=False
-        ) from error
     except BaseException as error:
         # A person, or the end of the services, stopped it.
         entry.next_step = _STOPPED

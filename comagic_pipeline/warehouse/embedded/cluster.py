@@ -10,6 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from comagic_pipeline.core.disks import full_message, says_full
 from comagic_pipeline.warehouse.embedded import binaries, placement
 from comagic_pipeline.warehouse.embedded.errors import EmbeddedServerError
 from comagic_pipeline.warehouse.embedded.watcher import SERVER_ENVIRONMENT
@@ -50,6 +51,8 @@ SETTINGS = {
 }
 
 _NO_PID = 2**31 - 1
+_NEW_CLUSTER = "100 MB"
+"""What a new one takes, with the databases of warehouse and Dagster, 32 MB of its log and some room for rows."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,8 @@ def _initialise(cluster: Cluster, installation: Path, account: placement.Account
     )
     if result.returncode != 0:
         shutil.rmtree(unfinished, ignore_errors=True)
+        if says_full(result.stderr):
+            raise EmbeddedServerError(f"{full_message(cluster.path)}, {_NEW_CLUSTER} for a new database")
         complaints = [line for line in result.stderr.splitlines() if re.search("error|fatal|not", line, re.IGNORECASE)]
         raise EmbeddedServerError(
             f"initdb could not make {cluster.data}: {' '.join(complaints) or result.stderr.strip()}"

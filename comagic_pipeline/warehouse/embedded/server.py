@@ -16,6 +16,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from comagic_pipeline.core.disks import full_message, full_place, is_full_error, may_be_full, says_full
 from comagic_pipeline.warehouse.embedded import placement, watcher
 from comagic_pipeline.warehouse.embedded.cluster import PORT, Cluster, prepare
 from comagic_pipeline.warehouse.embedded.errors import EmbeddedServerError
@@ -82,9 +83,10 @@ class EmbeddedServer:
                     launches += self._launch(deadline)
                     if self._answers(deadline):
                         return
-                raise EmbeddedServerError(
-                    f"PostgreSQL in {self._cluster.path} did not start:\n{self._cluster.log_tail()}"
-                )
+                log = self._cluster.log_tail()
+                if says_full(log) or full_place([self._cluster.path]):
+                    raise EmbeddedServerError(f"PostgreSQL did not start: {full_message(self._cluster.path)}")
+                raise EmbeddedServerError(f"PostgreSQL in {self._cluster.path} did not start:\n{log}")
         except BaseException:
             self.close()
             raise
@@ -116,6 +118,11 @@ class EmbeddedServer:
             raise EmbeddedServerError(f"not a user of the server in {self.folder}: call start() first")
         return self._users_lock
 
+    @property
+    def data_folder(self) -> Path:
+        """Where data, log and socket are: on the disk that must have room."""
+        return self._cluster.path
+
     def url(self, database: str, driver: Literal["psycopg", "psycopg2"] = "psycopg") -> str:
         """The SQLAlchemy URL of a database of the server, over its socket."""
         host = quote(str(self._cluster.socket_folder))
@@ -125,10 +132,10 @@ class EmbeddedServer:
         """Create the database `name` unless it exists; several processes may do so at once.
 
         Without `synchronous_commit` its commits do not wait for the disk: a crash may lose the last fraction of a
-        second, but never leaves half of a transaction.
+        second, but never leaves half of a transaction. Raises EmbeddedServerError when the disk is full.
         """
         database = sql.Identifier(name)
-        with _connect(self._cluster) as connection:
+        with _clear_errors(self.folder), _connect(self._cluster) as connection:
             connection.execute("SELECT pg_advisory_lock(hashtext('ensure_database'))")
             if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(database))
@@ -300,7 +307,8 @@ def _starting(folder: Path, deadline: float) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _clear_errors(folder: Path) -> Iterator[None]:
-    """Turn what the system refuses into an EmbeddedServerError that names file, reason and mend."""
+    """Turn what the system refuses into an EmbeddedServerError that names file, reason and fix."""
+    places = [Cluster(folder).path, folder, *placement.SYSTEM_PLACES]
     try:
         yield
     except PermissionError as error:
@@ -309,4 +317,10 @@ def _clear_errors(folder: Path) -> Iterator[None]:
             " belong to, the user who runs this"
         ) from error
     except OSError as error:
+        if is_full_error(error):
+            raise EmbeddedServerError(full_message(error.filename or full_place(places) or folder)) from None
         raise EmbeddedServerError(f"{error.filename or folder}: {error.strerror}") from error
+    except psycopg.Error as error:
+        if is_full_error(error) or (may_be_full(error) and full_place(places[:1])):
+            raise EmbeddedServerError(full_message(places[0])) from None
+        raise

@@ -67,6 +67,6 @@ def rows_of_day(
     ]
     mine = (table.c.account_id == account.account_id) & (table.c.customer_user_id == account.customer_user_id)
     query = select(*selected).where(mine, table.c.event_date == day)
-    streamed = connection.execution_options(stream_results=True, yield_per=_BATCH).execute(query)
-    for part in streamed.partitions():
-        yield [tuple(row) for row in part]
+    with connection.execution_options(stream_results=True, yield_per=_BATCH).execute(query) as streamed:
+        for part in streamed.partitions():
+            yield [tuple(row) for row in part]

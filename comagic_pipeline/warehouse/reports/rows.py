@@ -38,6 +38,6 @@ def table_rows(
 
 
 def _streamed(connection: Connection, query: Select[Any]) -> Iterator[Sequence[Any]]:
-    streamed = connection.execution_options(stream_results=True, yield_per=_BATCH).execute(query)
-    for part in streamed.partitions():
-        yield [tuple(row) for row in part]
+    with connection.execution_options(stream_results=True, yield_per=_BATCH).execute(query) as streamed:
+        for part in streamed.partitions():
+            yield [tuple(row) for row in part]
