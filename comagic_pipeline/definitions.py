@@ -44,7 +44,7 @@ from comagic_pipeline.warehouse.star.tables import star_of
 def build_definitions(
     config: Config, **resources: ConfigurableResourceFactory[Any] | ResourceDefinition
 ) -> Definitions:
-    """The definitions of a configuration; `resources` (api, warehouse) replace those that it describes."""
+    """Return the definitions of a configuration; `resources` (api, warehouse) replace those that it describes."""
     checks = {source.name: list(checks_of(source)) for source in config.sources}
     jobs = {source.name: SourceJobs.of(source, checks[source.name]) for source in config.sources}
     housekeeping = housekeeping_job()
@@ -97,5 +97,5 @@ def _assets(config: Config, source: Source) -> Iterator[AssetsDefinition | Asset
 
 @definitions
 def defs() -> Definitions:
-    """The definitions of the configuration file that COMAGIC_CONFIG names; Dagster calls this."""
+    """Return the definitions of the configuration file that COMAGIC_CONFIG names; Dagster calls this."""
     return build_definitions(load_config())

@@ -63,7 +63,7 @@ class Credentials(Protocol):
     """Gives the key for the next call; `renew` makes a new one and says whether that was possible."""
 
     def key(self, client: "Client") -> str:
-        """The key to send."""
+        """Return the key to send."""
 
     def renew(self, client: "Client") -> bool:
         """Called when the API refused the key."""
@@ -76,11 +76,11 @@ class Token:
         self._token = token
 
     def key(self, client: "Client") -> str:  # noqa: ARG002 - the protocol's shape; a token needs no call
-        """The token."""
+        """Return the token."""
         return self._token
 
     def renew(self, client: "Client") -> bool:  # noqa: ARG002
-        """A token cannot be renewed by a program."""
+        """Do nothing: a token cannot be renewed by a program."""
         return False
 
 
@@ -94,7 +94,7 @@ class Login:
         self._ends_at = clock()
 
     def key(self, client: "Client") -> str:
-        """The session's key; logs in when there is none or it is about to end."""
+        """Return the session's key; logs in when there is none or it is about to end."""
         with self._lock:
             if self._key is None or self._clock() >= self._ends_at - _RENEW_SESSION_BEFORE:
                 self._log_in(client)
@@ -269,7 +269,7 @@ class Client:
             raise PermanentError(f"{method}: {self.base_url} answers HTTP {status}; check base_url in the config")
 
     def _refused(self, method: str, error: ErrorBlock, told: Told) -> Exception:
-        """The exception for the error block of an answer."""
+        """Return the exception for the error block of an answer."""
         data = error.data if isinstance(error.data, dict) else {}
         mnemonic = data.get("mnemonic")
         metadata = data.get("metadata")
@@ -325,7 +325,10 @@ class Client:
 
 
 def _exceeded(limits: Limits, words: str) -> Span:
-    """Which limit a request exceeded. The numbers are surer than the words: those of limit_type are not documented."""
+    """Return which limit a request exceeded.
+
+    The numbers are surer than the words: those of limit_type are not documented.
+    """
     for span in SPANS:
         if limits.of(span)[1] == 0:
             return span

@@ -31,14 +31,19 @@ _PERHAPS_ABOUT_A_COLUMN = frozenset({"invalid_parameter_value", "error"})
 
 
 def pointed_at(data: Mapping[str, Any]) -> frozenset[str]:
-    """The parameters or columns that the data of an error point at: `field` is a dotted path, `value` what was sent."""
+    """Return the parameters or columns that the data of an error point at.
+
+    `field` is a dotted path, `value` what was sent.
+    """
     field, value = data.get("field"), data.get("value")
     names = {*field.split("."), field} if isinstance(field, str) else set()
     return frozenset(names | {item for item in _items(value) if isinstance(item, str)})
 
 
 def mentioned(data: Mapping[str, Any], message: str) -> tuple[frozenset[str], ...]:
-    """The words of the places of an error that may name columns: each of its `params`, the list that ends the message.
+    """Return the words of the places of an error that may name columns.
+
+    Each of its `params`, the list that ends the message.
 
     The last place is the whole message.
     """
@@ -112,7 +117,7 @@ class AskedColumns:
             self._leave_out(named, refusal)
 
     def _check(self, error: ComagicError, others: Collection[str]) -> None:
-        """Raises the error when it is not about a column that can be left out."""
+        """Raise the error when it is not about a column that can be left out."""
         if error.mnemonic not in _ABOUT_A_COLUMN | _PERHAPS_ABOUT_A_COLUMN:
             raise error
         points_at_fields = "fields" in error.names
@@ -123,7 +128,7 @@ class AskedColumns:
             raise error
 
     def _named(self, error: ComagicError) -> list[str]:
-        """The columns that an error names, and nothing else; none where it echoes the list that it was sent.
+        """Return the columns that an error names, and nothing else; none where it echoes the list that it was sent.
 
         Raises an error when the table cannot do without them.
         """
@@ -188,12 +193,12 @@ class AskedColumns:
 
 
 def _words(error: ComagicError) -> set[str]:
-    """All words of an error that may be names of columns."""
+    """Return all words of an error that may be names of columns."""
     return {*error.names}.union(*error.mentioned)
 
 
 def _refused_among(names: Sequence[str], is_refused: Callable[[Collection[str]], bool]) -> list[str]:
-    """The refused ones of columns that are refused together."""
+    """Return the refused ones of columns that are refused together."""
     if len(names) == 1:
         return [*names]
     first, second = names[: len(names) // 2], names[len(names) // 2 :]

@@ -27,7 +27,7 @@ _DETECT_HEADER = zlib.MAX_WBITS | 32  # zlib: gzip or zlib, as the data say
 
 
 def is_this_machine(host: str) -> bool:
-    """True for the names and addresses of the loopback interface: 127.0.0.0/8, ::1, localhost."""
+    """Return True for the names and addresses of the loopback interface: 127.0.0.0/8, ::1, localhost."""
     name = host.strip("[]").rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -112,7 +112,10 @@ def _too_large(method: str) -> UnusableAnswerError:
 
 
 def _certificates() -> ssl.SSLContext:
-    """The certificates that are trusted: those of SSL_CERT_FILE or SSL_CERT_DIR, where set, else those of certifi."""
+    """Return the certificates that are trusted.
+
+    Those of SSL_CERT_FILE or SSL_CERT_DIR, where set, else those of certifi.
+    """
     variable = next((name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)), None)
     try:
         if variable:
@@ -132,7 +135,7 @@ def _certificates() -> ssl.SSLContext:
 
 
 def _proxy_of(url: str) -> tuple[str | None, httpx.Proxy | None]:
-    """The proxy for an address, and the variable that names it."""
+    """Return the proxy for an address, and the variable that names it."""
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL:
@@ -157,7 +160,10 @@ def _is_bypassed(address: httpx.URL) -> bool:
 
 
 def _proxy_variable(scheme: str, environment: Mapping[str, str]) -> tuple[str | None, str]:
-    """The variable that names the proxy of a scheme, and its value; as curl does, lower case goes before upper case."""
+    """Return the variable that names the proxy of a scheme, and its value.
+
+    As curl does, lower case goes before upper case.
+    """
     for name in (f"{scheme}_proxy", "all_proxy"):
         for variable in (name, name.upper()):
             if variable in environment:

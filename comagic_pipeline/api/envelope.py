@@ -77,7 +77,10 @@ _ESCAPES = re.compile(
 
 
 def _repaired(content: bytearray) -> bytes | bytearray:
-    """The body without what JSON allows and PostgreSQL refuses: NUL characters go, half surrogates become U+FFFD."""
+    """Return the body without what JSON allows and PostgreSQL refuses.
+
+    NUL characters go, half surrogates become U+FFFD.
+    """
     if b"\\u" not in content:
         return content
 
@@ -94,7 +97,7 @@ _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 
 
 def _may_be_deeper(content: bytes | bytearray) -> bool:
-    """True when the JSON may be nested deeper than MAX_DEPTH: a quick look, brackets in texts count as well.
+    """Return whether the JSON may be nested deeper than MAX_DEPTH: a quick look, brackets in texts count as well.
 
     Measured: 60 ms for a page of 26 MB, of which decoding the rows takes twice as long; counting exactly takes 1.2 s.
     """
@@ -109,7 +112,7 @@ def _may_be_deeper(content: bytes | bytearray) -> bool:
 
 
 def _depth(content: bytes | bytearray) -> int:
-    """How deep the JSON is nested, up to the first level that is too deep."""
+    """Return how deep the JSON is nested, up to the first level that is too deep."""
     depth = deepest = 0
     for token in _TOKENS.finditer(content):
         match token[0]:

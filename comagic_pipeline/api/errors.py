@@ -142,7 +142,7 @@ def api_error(
     names: frozenset[str] = frozenset(),
     mentioned: Sequence[frozenset[str]] = (),
 ) -> ComagicError:
-    """The exception for an error that the API reported, except `limit_exceeded`, which needs the limits beside it.
+    """Return the exception for an error of the API, except `limit_exceeded`, which needs the limits beside it.
 
     `names` are the parameters or columns that the API pointed at, `mentioned` the words that may name one. Source:
     protocol.json, "errors".

@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 
 def utc_now() -> datetime:
-    """The present moment, aware."""
+    """Return the present moment, aware."""
     return datetime.now(UTC)
 
 
@@ -88,7 +88,10 @@ def _whole(value: Any) -> int | None:
 
 
 def until_reset(span: Span, seconds: int) -> timedelta:
-    """The time until a span starts anew, from the seconds that the API tells: not longer than the span itself."""
+    """Return the time until a span starts anew, from the seconds that the API tells.
+
+    Not longer than the span itself.
+    """
     return min(timedelta(seconds=max(seconds, 0)), _LENGTHS[span]) + _ROUNDING
 
 
@@ -179,7 +182,7 @@ class Book(Protocol):
     """Where what is known of a key's points is kept."""
 
     def open(self) -> AbstractContextManager[Known]:
-        """The page of the key, for nobody else while the block lasts; what is changed in it is kept."""
+        """Return the page of the key, for nobody else while the block lasts; what is changed in it is kept."""
 
 
 class ProcessBook:
@@ -191,7 +194,7 @@ class ProcessBook:
 
     @contextmanager
     def open(self) -> Iterator[Known]:
-        """The only page."""
+        """Provide the only page."""
         with self._lock:
             yield self._known
             self._known.spent.clear()
@@ -245,13 +248,13 @@ class Quota:
             self._settle(ticket, request, told)
 
     def left(self) -> int | None:
-        """How many points may still be spent today, the reserve left out; None where the API does not tell."""
+        """Return how many points may still be spent today, the reserve left out; None where the API does not tell."""
         with self._opened() as known:
             left = self._left(known)
             return None if left is None else max(0, left)
 
     def require(self, points: int) -> None:
-        """Raises DayPointsSpentError when fewer points than that may still be spent today.
+        """Raise DayPointsSpentError when fewer points than that may still be spent today.
 
         For work that is worth nothing when it stops halfway: what would be spent on it is kept.
         """
@@ -268,7 +271,7 @@ class Quota:
         return day.remaining - len(known.under_way) - effective_reserve(self.reserve, day.limit)
 
     def day_spent(self, remaining: int | None, until: datetime, why: str = "") -> DayPointsSpentError:
-        """The error that says that the day's points are gone and when they come back."""
+        """Return the error that says that the day's points are gone and when they come back."""
         return DayPointsSpentError(
             f"{DAY_SPENT} ({remaining or 'none'} left{why}); "
             f"they start anew at {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC; if some were bought since, "
@@ -277,7 +280,7 @@ class Quota:
         )
 
     def refused_until(self, span: Span, limits: Limits) -> datetime:
-        """The moment from which a request may go through again, after one was refused because of a span's limit."""
+        """Return when a request may go through again, after one was refused because of a span's limit."""
         _, _, reset = limits.of(span)
         return self._clock() + (SPANS[span] if reset is None else until_reset(span, reset))
 
@@ -288,7 +291,7 @@ class Quota:
             yield known
 
     def _is_doubted(self, known: Known) -> bool:
-        """True when it says that no points are left of the day, and the API is asked whether that is still so."""
+        """Return whether it says that no points are left of the day, and the API is asked whether that is still so."""
         remaining, since = known.allowances["day"].remaining, self._trusts_since
         if remaining is None or remaining > 0 or since is None:
             return False
@@ -310,7 +313,10 @@ class Quota:
             self._sleep(pause)
 
     def _obstacle(self, known: Known, now: datetime) -> tuple[DayPointsSpentError | None, float, str]:
-        """What keeps a request from being sent: the day's points, or seconds to wait before the next look, and why."""
+        """Return what keeps a request from being sent.
+
+        The day's points, or seconds to wait before the next look, and why.
+        """
         pause, why = 0.0, ""
         for span, allowance in known.allowances.items():
             if allowance.remaining is None:
@@ -350,5 +356,8 @@ class Quota:
 
 
 def effective_reserve(reserve: int, limit: int | None) -> int:
-    """The points that are left untouched: at most half of the day's limit, for the rest of the work must go on too."""
+    """Return the points that are left untouched.
+
+    At most half of the day's limit, for the rest of the work must go on too.
+    """
     return reserve if limit is None else min(reserve, limit // 2)

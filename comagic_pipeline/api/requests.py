@@ -117,12 +117,12 @@ class RowRequests:
         return self._columns.left_out
 
     def take_points(self) -> int:
-        """The points spent since this was last asked."""
+        """Return the points spent since this was last asked."""
         points, self._points_told = self.points - self._points_told, self.points
         return points
 
     def distinct(self, rows: Iterable[Row]) -> dict[Any, Row]:
-        """Rows of one answer by what tells them apart: the last of those that share a key.
+        """Return rows of one answer by what tells them apart: the last of those that share a key.
 
         Where a key is not surely unique all values count, and rows that are equal in all of them by their number.
         """
@@ -137,11 +137,11 @@ class RowRequests:
         return found
 
     def page(self, offset: int = 0) -> Answer:
-        """The page of a dictionary that begins at this row."""
+        """Return the page of a dictionary that begins at this row."""
         return self._ask({"offset": offset} if offset else {})
 
     def page_of_period(self, start: datetime, end: datetime, offset: int = 0) -> Answer:
-        """The page of a report's window that begins at this row; the window ends at, or just before, `end`.
+        """Return the page of a report's window that begins at this row; the window ends at, or just before, `end`.
 
         Whether `date_till` belongs to the period is not documented. Rows at `end` itself may come or not; rows
         outside of the period otherwise are rejected, never stored under a day they were not asked for.

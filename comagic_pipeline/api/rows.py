@@ -62,7 +62,7 @@ class Page:
 
 
 def row_type(method: Method) -> type[Row]:
-    """The type of the rows of a method."""
+    """Return the type of the rows of a method."""
     return msgspec.defstruct(
         method.table,
         [
@@ -128,7 +128,7 @@ class RowDecoder:
         return chain.from_iterable(map(attrgetter(name), rows) for name in self._decimals)
 
     def _missing(self, row: Row) -> list[str]:
-        """The columns without which the row cannot be stored."""
+        """Return the columns without which the row cannot be stored."""
         return [name for name in self._required if getattr(row, name) is None]
 
     def _reject(self, row: Row, odd: Mapping[str, str], text: str, page: Page) -> None:
@@ -185,7 +185,7 @@ class RowDecoder:
         return self.method.column(name).type
 
     def _label(self, row: Row, odd: Mapping[str, str]) -> str:
-        """The key of a row as text, with the values that do not fit as they came."""
+        """Return the key of a row as text, with the values that do not fit as they came."""
         parts = []
         for name in self.method.key:
             came = odd.get(name)
@@ -197,7 +197,7 @@ class RowDecoder:
         return ", ".join(parts)
 
     def label(self, row: Row) -> str:
-        """The key of a row as text: what `Rejected.key` holds."""
+        """Return the key of a row as text: what `Rejected.key` holds."""
         return ", ".join(str(getattr(row, name)) for name in self.method.key)
 
     def _day(self, row: Row) -> date | None:
@@ -206,7 +206,7 @@ class RowDecoder:
 
 
 def _lenient(kind: ColumnType, raw: msgspec.Raw, zone: tzinfo) -> Any:
-    """The value of a column from its JSON, whatever reasonable form it has; ValueError when it has none.
+    """Return the value of a column from its JSON, whatever reasonable form it has; ValueError when it has none.
 
     The documentation's tables and samples disagree about some types (docs/decisions.md, "Types"): "12" for 12 and 12
     for "12".
@@ -222,7 +222,7 @@ def _lenient(kind: ColumnType, raw: msgspec.Raw, zone: tzinfo) -> Any:
 
 
 def cast(kind: ColumnType, value: Any, zone: tzinfo) -> Any:
-    """A decoded value as one of a kind that is neither text nor JSON, whatever reasonable form it has.
+    """Return a decoded value as one of a kind that is neither text nor JSON, whatever reasonable form it has.
 
     An empty text is no value. Raises ValueError, TypeError, LookupError or ArithmeticError when it has no such form.
     """

@@ -101,14 +101,14 @@ class Method:
         return "site_id" in self.required
 
     def column(self, name: str) -> Column:
-        """The column of that name; raises KeyError when the method has none."""
+        """Return the column of that name; raises KeyError when the method has none."""
         for column in self.columns:
             if column.name == name:
                 return column
         raise KeyError(name)
 
     def narrowed(self, names: Collection[str]) -> "Method":
-        """The method with only these of its columns, and those that its rows cannot be told apart without.
+        """Return the method with only these of its columns, and those that its rows cannot be told apart without.
 
         Where no key is surely unique all columns stay: rows are then told apart by everything that they say.
         """
@@ -133,14 +133,14 @@ _WITHOUT_UNIQUE_KEY = frozenset({"get.campaign_daily_stat", "get.financial_call_
 
 @cache
 def methods() -> Mapping[str, Method]:
-    """Every method of the catalog by its API name, in the order of the specification."""
+    """Return every method of the catalog by its API name, in the order of the specification."""
     text = resources.files(__package__).joinpath("methods.json").read_text(encoding="utf-8")
     return MappingProxyType({entry["name"]: _method(entry) for entry in json.loads(text)["methods"]})
 
 
 @cache
 def tables() -> Mapping[str, Method]:
-    """Every method of the catalog by the name of its raw table."""
+    """Return every method of the catalog by the name of its raw table."""
     return MappingProxyType({method.table: method for method in methods().values()})
 
 

@@ -69,13 +69,16 @@ _AGENT_TABLES = frozenset(method.table for method in AGENT_DICTIONARIES)
 
 
 def default_tables(*, is_agent: bool) -> tuple[str, ...]:
-    """What `tables: all` means: everything but what costs most and, for an account that is no agent, customers."""
+    """Return what `tables: all` means.
+
+    Everything but what costs most and, for an account that is no agent, customers.
+    """
     left_out = SUMMARIES if is_agent else SUMMARIES | _AGENT_TABLES
     return tuple(name for name in TABLE_NAMES if name not in left_out)
 
 
 def needed_by(table: str, *, is_agent: bool) -> tuple[str, ...]:
-    """The raw tables that a table is made from or asked with, in the order of TABLE_NAMES."""
+    """Return the raw tables that a table is made from or asked with, in the order of TABLE_NAMES."""
     needed: set[str] = set()
     for kind, report in REPORT_OF_KIND.items():
         if table in STAR_OF_KIND[kind]:
@@ -88,7 +91,7 @@ def needed_by(table: str, *, is_agent: bool) -> tuple[str, ...]:
 
 
 def with_what_they_need(chosen: Iterable[str], *, is_agent: bool) -> frozenset[str]:
-    """The chosen tables, those that they are built with, and those that they need."""
+    """Return the chosen tables, those that they are built with, and those that they need."""
     found: set[str] = set()
     waiting = set(chosen)
     while waiting:

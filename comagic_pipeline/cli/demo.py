@@ -50,7 +50,7 @@ def _config(console: Console) -> Config:
 
 
 def _demo_config() -> str:
-    """The example with the sandbox's address, a history that ends today and, to be quick, only calls."""
+    """Return the example with the sandbox's address, a history that ends today and, to be quick, only calls."""
     start = datetime.now(UTC).date() - timedelta(days=_HISTORY_DAYS)
     lines = []
     for line in _EXAMPLE.read_text(encoding="utf-8").splitlines():

@@ -65,7 +65,7 @@ class Wanted:
 
 
 def latest(config: Config, wanted: Wanted) -> list[Line]:
-    """The latest lines, the newest last; raises ConfigError for a source that is not there."""
+    """Return the latest lines, the newest last; raises ConfigError for a source that is not there."""
     sources = config.sources if wanted.source is None else [config.source(wanted.source)]
     found: list[Line] = []
     with open_warehouse(config) as warehouse, warehouse.connect() as connection:

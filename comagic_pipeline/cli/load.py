@@ -91,7 +91,7 @@ class Summary:
         return bool(self.refused) and not self.has_failed
 
     def as_json(self) -> dict[str, object]:
-        """The summary for machines; dates as YYYY-MM-DD."""
+        """Return the summary for machines; dates as YYYY-MM-DD."""
         return asdict(self) | {
             "first_day": self.first_day.isoformat(),
             "last_day": self.last_day.isoformat(),
@@ -236,7 +236,7 @@ def _run(
 
 
 def _raise_interrupt(result: ExecuteInProcessResult) -> None:
-    """Raises KeyboardInterrupt when that ended the run: Dagster makes a failed step of it."""
+    """Raise KeyboardInterrupt when that ended the run: Dagster makes a failed step of it."""
     for event in result.get_step_failure_events():
         error = event.step_failure_data.error
         if error and error.cls_name == DagsterExecutionInterruptedError.__name__:
@@ -247,7 +247,7 @@ def _raise_interrupt(result: ExecuteInProcessResult) -> None:
 def _progress(
     console: Console, warehouse: Warehouse, source: Source, days: int, reports: Sequence[str]
 ) -> Iterator[None]:
-    """A bar for each report of the days that the ledger gains while the run goes on."""
+    """Provide a bar for each report of the days that the ledger gains while the run goes on."""
     started = datetime.now(UTC) - timedelta(seconds=1)
     done = threading.Event()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rows]}"))

@@ -33,7 +33,7 @@ def chosen_source(config: Config, name: str | None) -> Source:
 
 
 def check_tables(source: Source, tables: Sequence[str]) -> None:
-    """Raises ConfigError for a table that the source does not have."""
+    """Raise ConfigError for a table that the source does not have."""
     for table in tables:
         if table not in source.chosen_tables:
             names = ", ".join(name for name in TABLE_NAMES if name in source.chosen_tables)

@@ -63,7 +63,7 @@ class PlanSummary:
     not_asked: str | None
 
     def as_json(self) -> dict[str, object]:
-        """The summary for machines; days as YYYY-MM-DD, moments as ISO 8601, None for what is not known."""
+        """Return the summary for machines; days as YYYY-MM-DD, moments as ISO 8601, None for what is not known."""
         return {
             "source": self.plan.source,
             "first_day": self.plan.first_day.isoformat(),
@@ -96,7 +96,9 @@ def plan(
     *,
     only_missing: bool = False,
 ) -> PlanSummary:
-    """What a load of days of a source, both included, would take; `tables` empty means all that the config chooses.
+    """Return what a load of days of a source, both included, would take.
+
+    `tables` empty means all that the config chooses.
 
     `only_missing` leaves out the days of reports that the ledger has. Raises ConfigError, WarehouseError,
     EmbeddedServerError, and what Client.call raises but for the day's points.
@@ -136,7 +138,7 @@ class Questions:
     parts: Mapping[str, Sequence[Period]] = field(default_factory=dict)
 
     def ask(self, known: Volumes, tables: Sequence[str] = ()) -> tuple[Volumes, str | None]:
-        """What is known and what the API tells of the rest; and why not all was asked, None if it was.
+        """Return what is known and what the API tells of the rest; and why not all was asked, None if it was.
 
         `tables` empty means all of the source. Raises what Client.call raises but for the day's points.
         """
@@ -173,7 +175,10 @@ class Questions:
         return replace(volumes, rows_a_day={**volumes.rows_a_day, (method.table, customer): density})
 
     def _density(self, method: Method, customer: int) -> float | None:
-        """Rows a day of the newest window, or of its end where the API takes no window so long; None if uncounted."""
+        """Return rows a day of the newest window, or of its end where the API takes no window so long.
+
+        None if uncounted.
+        """
         chosen = self.source.filter(method.table)
         filters = {"filter": chosen.tree} if chosen and chosen.tree else {}
         requests = self._requests(method, customer, filters)
@@ -199,7 +204,7 @@ class Questions:
         return RowRequests(self.client, method, self.source.zone, {**user, **(params or {})}, page_rows=1)
 
     def _customers(self) -> tuple[int, ...]:
-        """The users on whose behalf an agent asks; of the list all is needed, not its length."""
+        """Return the users on whose behalf an agent asks; of the list all is needed, not its length."""
         users, _ = DictionaryReader(self.client, methods_by_table()["customer_users"], self.source.zone).read()
         names = ("id", "customer_id")
         return tuple(user_ids(self.source, lambda: [{name: getattr(user, name) for name in names} for user in users]))

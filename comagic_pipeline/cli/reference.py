@@ -137,7 +137,7 @@ stopped by Ctrl-C."""
 
 
 def reference() -> str:
-    """The text of the page."""
+    """Return the text of the page."""
     definitions = build_definitions(_everything())
     return (
         "\n\n".join([_INTRODUCTION, *_assets(definitions), *_automation(definitions), *_settings(), *_commands()])
@@ -146,7 +146,7 @@ def reference() -> str:
 
 
 def _everything() -> Config:
-    """A configuration with every table: those of an agent and those that are loaded only when named too."""
+    """Return a configuration with every table: those of an agent and those that are loaded only when named too."""
     source = Source(
         name="main",
         account_id=1,
@@ -203,7 +203,7 @@ def _assets(definitions: Definitions) -> Iterator[str]:
 
 
 def _when_loaded(definitions: Definitions, specs: Mapping[str, AssetSpec]) -> Mapping[str, str]:
-    """Which schedules load a table, by its name: asked of the schedules themselves."""
+    """Return which schedules load a table, by its name: asked of the schedules themselves."""
     asked: dict[str, list[str]] = {name: [] for name in specs}
     for schedule in definitions.schedules or ():
         assert isinstance(schedule, ScheduleDefinition)  # noqa: S101 - the project has no others
@@ -246,7 +246,7 @@ def _star_table(table: Table, spec: AssetSpec, loaded: str) -> Sequence[object]:
 
 
 def _view_name(table: Table) -> str:
-    """The name of a table's view for analysts, with the prefixes that views have when nobody sets another."""
+    """Return the name of a table's view for analysts, with the prefixes that views have when nobody sets another."""
     prefix = GENERAL_PREFIX if table.name.startswith("general_") else DEFAULT_VIEWS_PREFIX
     return f"{prefix} {table.info['label_ru']}"
 
@@ -290,7 +290,7 @@ def _settings() -> Iterator[str]:
 
 
 def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """The keys of a section and of those within it, as `sources[].name`."""
+    """Yield the keys of a section and of those within it, as `sources[].name`."""
     for name, field in section.model_fields.items():
         inner = [each for each in (field.annotation, *get_args(field.annotation)) if _is_section(each)]
         if inner:
@@ -320,7 +320,7 @@ def _commands() -> Iterator[str]:
 
 
 def _help(option: click.Option) -> str:
-    """What `--help` says of an option."""
+    """Return what `--help` says of an option."""
     record = option.get_help_record(click.Context(cli))
     return " ".join(record[1].split()) if record else ""
 

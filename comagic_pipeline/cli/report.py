@@ -52,7 +52,10 @@ class ReportLine:
 
 
 def find_report(config: Config, name: str, source_name: str | None) -> tuple[Source, CustomReport]:
-    """The report of that name, or with an asset of that name; raises ConfigError when there is none, or several."""
+    """Return the report of that name, or with an asset of that name.
+
+    Raises ConfigError when there is none, or several.
+    """
     sources = config.sources if source_name is None else [config.source(source_name)]
     known = [(source, report) for source in sources for report in source.custom_reports]
     found = [(source, report) for source, report in known if name in (report.name, report.asset_name)]
@@ -69,7 +72,7 @@ def find_report(config: Config, name: str, source_name: str | None) -> tuple[Sou
 
 
 def report_lines(config: Config) -> list[ReportLine]:
-    """All custom reports, in the order of the file, with what is loaded of them."""
+    """Return all custom reports, in the order of the file, with what is loaded of them."""
     with open_warehouse(config) as warehouse, warehouse.connect() as connection:
         columns = loaded_days.c
         days = func.min(columns.day), func.max(columns.day), func.count(columns.day.distinct())
@@ -149,7 +152,7 @@ def _export(
 
 
 def _check_file(out: Path) -> None:
-    """Raises ConfigError when no file can be written there."""
+    """Raise ConfigError when no file can be written there."""
     if out.suffix.lower() not in ENDINGS:
         raise ConfigError(f"--out {out}: let the name end with {' or '.join(ENDINGS)}")
     try:

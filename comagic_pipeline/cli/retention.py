@@ -36,7 +36,7 @@ class Summary:
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, object]:
-        """The summary for machines."""
+        """Return the summary for machines."""
         return asdict(self) | {"rows": sum(self.tables.values())}
 
 
@@ -73,7 +73,7 @@ def retain(config: Config, source: Source, *, is_dry: bool) -> Summary:
 
 
 def _metadata(result: ExecuteInProcessResult) -> dict[str, Any]:
-    """What the only step tells, of its success or its failure."""
+    """Return what the only step tells, of its success or its failure."""
     for event in result.all_events:
         if event.is_successful_output:
             return {name: value.value for name, value in event.step_output_data.metadata.items()}

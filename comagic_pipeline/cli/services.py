@@ -100,7 +100,7 @@ class Service:
         return self._child.pid
 
     def check(self) -> None:
-        """Raises ServiceError when the process has ended."""
+        """Raise ServiceError when the process has ended."""
         if self._child.poll() is not None:
             raise ServiceError(f"{self.name} ended with exit code {self._child.returncode}; see {self.log}")
 
@@ -148,7 +148,7 @@ class Service:
 
 @contextmanager
 def sandbox_api(config: Config) -> Iterator[str | None]:
-    """The sandbox's address while the block lasts, started when a source asks for it and it does not answer yet."""
+    """Provide the sandbox's address while the block lasts; start it when a source needs it and it does not answer."""
     if not any(source.base_url == SANDBOX for source in config.sources):
         yield None
         return
@@ -186,7 +186,7 @@ def _size(path: Path) -> int:
 
 
 def answers(url: str) -> bool:
-    """True when somebody answers at this address of this machine, with whatever status."""
+    """Return whether somebody answers at this address of this machine, with whatever status."""
     try:
         with _direct.open(url, timeout=_ANSWER_SECONDS):
             return True
@@ -197,13 +197,13 @@ def answers(url: str) -> bool:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on at the moment."""
+    """Return a port of this machine that nobody listens on at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
 def require_free_port(port: int, option: str) -> None:
-    """Raises ConfigError when somebody listens on the port already."""
+    """Raise ConfigError when somebody listens on the port already."""
     if _listens(port):
         raise ConfigError(f"{option} {port}: another process listens on this port; choose another one")
 

@@ -93,7 +93,7 @@ def _serve(config: Config, host: str, port: int, console: Console, stack: ExitSt
 
 
 def _keep_alive(config: Config, stack: ExitStack) -> list[EmbeddedServer]:
-    """The embedded server, if it is used, with a lock that the services inherit: it lives as long as they do."""
+    """Return the embedded server, if it is used, with a lock that the services inherit: it lives as long as they do."""
     folder = embedded_folder(config)
     if not status(folder).running:
         return []

@@ -27,7 +27,7 @@ class WaitingDays:
 
 
 def waiting_days(config: Config) -> list[WaitingDays]:
-    """All that waits, oldest first; raises what `open_warehouse` raises."""
+    """Return all that waits, oldest first; raises what `open_warehouse` raises."""
     with open_warehouse(config) as warehouse, warehouse.connect() as connection:
         return [
             WaitingDays(

@@ -7,19 +7,19 @@ from comagic_pipeline.config.values import ConfigError
 
 
 def today(source: Source, now: datetime) -> date:
-    """The day that it is for the source at this (aware) moment."""
+    """Return the day that it is for the source at this (aware) moment."""
     return now.astimezone(source.zone).date()
 
 
 def end_of(source: Source, day: date) -> datetime:
-    """The moment (aware) at which a day of the source is over."""
+    """Return the moment (aware) at which a day of the source is over."""
     return datetime.combine(day + timedelta(days=1), time(), source.zone)
 
 
 def check_period(
     source: Source, first_day: date, last_day: date, names: tuple[str, str] = ("--from", "--till")
 ) -> None:
-    """Raises ConfigError when the days, both included, are not days that the source has; `names` say what gave them."""
+    """Raise ConfigError when the days, both included, are not days that the source has; `names` say what gave them."""
     now = today(source, datetime.now(UTC))
     begin, end = names
     for name, day in ((end, last_day), (begin, first_day)):

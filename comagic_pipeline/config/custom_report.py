@@ -43,7 +43,7 @@ class ColumnSection(Section):
 
 
 def _columns(columns: Any) -> Any:
-    """A list of names, or types by name, stand for columns."""
+    """Return a list of names, or types by name, stand for columns."""
     if isinstance(columns, list) and all(isinstance(name, str) for name in columns):
         repeated = sorted({name for name in columns if columns.count(name) > 1})
         if repeated:
@@ -70,7 +70,7 @@ class TableSection(Section):
 
 
 def _tables(structure: Any) -> Any:
-    """One table may stand without a list."""
+    """Return one table may stand without a list."""
     return [structure] if isinstance(structure, dict) else structure
 
 
@@ -176,7 +176,7 @@ class CustomReportSection(Section):
 
 
 def custom_report(section: CustomReportSection, source: Source) -> CustomReport:
-    """The report that a section describes, for its source."""
+    """Return the report that a section describes, for its source."""
     method: Method = tables()[section.report]
     processor_id = section.id or report_id(source.account_id, section.name)
     made: Sequence[TableSource] = ()

@@ -107,7 +107,7 @@ class Config(Section):
         return None
 
     def source(self, name: str) -> Source:
-        """The source of that name; raises ConfigError when there is none."""
+        """Return the source of that name; raises ConfigError when there is none."""
         for source in self.sources:
             if source.name == name:
                 return source
@@ -117,7 +117,7 @@ class Config(Section):
 def clashes(
     source: Source, report: CustomReport, others: list[tuple[Source, CustomReport]]
 ) -> Iterator[tuple[str, str]]:
-    """What a report shares with those before it, or with tables, and may not: the key and the problem."""
+    """Yield what a report shares with those before it, or with tables, and may not: the key and the problem."""
     asset = f"{report.name!r} becomes the asset {report.asset_name}"
     if report.asset_name in (*TABLE_NAMES, "points_spent"):
         yield "name", f"{asset}, which is a table of the pipeline: choose another name"
@@ -133,7 +133,7 @@ def clashes(
 
 
 def config_path() -> Path:
-    """The file that COMAGIC_CONFIG names, else comagic.yaml in the current folder."""
+    """Return the file that COMAGIC_CONFIG names, else comagic.yaml in the current folder."""
     return Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_PATH)
 
 

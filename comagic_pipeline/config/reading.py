@@ -18,7 +18,7 @@ class Content:
     """The keys and values of a file, and the lines that they stand in."""
 
     def __init__(self, text: str, path: Path) -> None:
-        """Raises ConfigError for what is no YAML; `path` stands at its beginning."""
+        """Raise ConfigError for what is no YAML; `path` stands at its beginning."""
         try:
             self._node = yaml.compose(text, Loader=_UniqueKeys)
             self.values = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506
@@ -33,7 +33,7 @@ class Content:
             raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 
     def line(self, place: Place) -> int | None:
-        """The number of the line of a place, or of what it would stand in; None when there is nothing of it."""
+        """Return the number of the line of a place, or of what it would stand in; None when there is nothing of it."""
         node, line = self._node, None
         for part in place:
             key, node = _within(node, part)
@@ -44,7 +44,7 @@ class Content:
 
 
 def _within(node: Any, part: str | int) -> tuple[Any, Any]:
-    """The node that shows where a part of a node is, and the part itself; None when it is not there."""
+    """Return the node that shows where a part of a node is, and the part itself; None when it is not there."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.value == part:
@@ -83,7 +83,7 @@ _PATTERN_MENDS = {
 
 
 def problem(details: Any, content: Content | None, keys: Sequence[str]) -> str:
-    """One error of pydantic in words: the line and the place in the file, then what is wrong and how to mend it.
+    """Return one error of pydantic in words: the line and the place in the file, then what is wrong and how to mend it.
 
     `keys` are those that it may have; `content` is None for what stands in no file.
     """

@@ -52,7 +52,7 @@ def _base_url(url: Setting) -> Setting:
 
 
 def _check_address(url: str) -> None:
-    """Raises ValueError when no key should be sent there."""
+    """Raise ValueError when no key should be sent there."""
     try:
         parts = urlsplit(url)
         is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -238,7 +238,7 @@ class Source(Section):
         return [name for name in TABLE_NAMES if name in self.chosen_tables - set(chosen)]
 
     def filter(self, table: str) -> Filter | None:
-        """Which rows of a report are wanted; None for all."""
+        """Return which rows of a report are wanted; None for all."""
         return parse_filter(self.filters[table], catalog.tables()[table]) if table in self.filters else None
 
     @property
@@ -258,7 +258,7 @@ class Source(Section):
         return raw | {report.asset_name: report.method for report in self.custom_reports}
 
     def holds(self, report: CustomReport) -> bool:
-        """True when the raw tables that the source loads have all that a custom report of it wants."""
+        """Return whether the raw tables that the source loads have all that a custom report of it wants."""
         table = report.method.table
         if not report.reads_raw or table not in self.chosen_tables:
             return False
@@ -266,7 +266,7 @@ class Source(Section):
         return chosen is None or (report.filter is not None and report.filter.is_within(chosen))
 
     def horizon(self, layer: str, today: date) -> date | None:
-        """The first day that a layer (raw, star or custom_reports) keeps; None when it keeps all."""
+        """Return the first day that a layer (raw, star or custom_reports) keeps; None when it keeps all."""
         if self.retention.keep_days is None or layer not in self.retention.layers:
             return None
         return today - timedelta(days=self.retention.keep_days)
@@ -283,5 +283,5 @@ class Source(Section):
 
 
 def unknown_source(name: str, names: list[str]) -> str:
-    """What is said of a source that there is not."""
+    """Return what is said of a source that there is not."""
     return f"there is no source {name!r}{nearest(name, names)}; the config has: {', '.join(names)}"

@@ -161,7 +161,7 @@ class Mistakes:
         self._found.append(InitErrorDetails(type=kind, loc=place, input=None))
 
     def raise_if_any(self) -> None:
-        """Raises pydantic's ValidationError with all of them."""
+        """Raise pydantic's ValidationError with all of them."""
         if self._found:
             raise ValidationError.from_exception_data("configuration", self._found, hide_input=True)
 

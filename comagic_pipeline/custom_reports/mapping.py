@@ -27,7 +27,7 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def day_of(method: Method) -> Callable[[Row], date | None]:
-    """The day of a row of a report; None for a report that tells no time."""
+    """Return the day of a row of a report; None for a report that tells no time."""
     if method.time_column is None:
         return lambda _: None
     moment = attrgetter(method.time_column)
@@ -35,7 +35,7 @@ def day_of(method: Method) -> Callable[[Row], date | None]:
 
 
 def place_of(method: Method) -> Callable[[Row], tuple[datetime | None, str]]:
-    """What orders the rows of a day: their time, if they have one, and their key."""
+    """Return what orders the rows of a day: their time, if they have one, and their key."""
     key = [attrgetter(name) for name in method.key]
 
     def place(row: Row) -> tuple[datetime | None, str]:
@@ -49,7 +49,7 @@ def place_of(method: Method) -> Callable[[Row], tuple[datetime | None, str]]:
 
 
 def json_of(method: Method, fields: Sequence[str]) -> Callable[[Row], str]:
-    """The fields of a row as the text of a JSON object, in this order, as the API writes them."""
+    """Return the fields of a row as the text of a JSON object, in this order, as the API writes them."""
     parts = [(_encode(name) + b":", attrgetter(name), method.column(name)) for name in fields]
 
     def text(row: Row) -> str:
@@ -60,7 +60,7 @@ def json_of(method: Method, fields: Sequence[str]) -> Callable[[Row], str]:
 
 
 def json_value(value: Any, column: Column) -> bytes:
-    """A value of a column as the API writes it."""
+    """Return a value of a column as the API writes it."""
     match value:
         case msgspec.Raw():
             return bytes(value)
@@ -72,7 +72,7 @@ def json_value(value: Any, column: Column) -> bytes:
 
 
 def text_of(value: Any) -> str:
-    """A value as a text: as the API writes it."""
+    """Return a value as a text: as the API writes it."""
     match value:
         case str():
             return value
@@ -90,7 +90,7 @@ def text_of(value: Any) -> str:
 
 
 def convert(value: Any, kind: ColumnType, zone: tzinfo) -> Any:
-    """A value of a row, or of decoded JSON, as one of another type.
+    """Return a value of a row, or of decoded JSON, as one of another type.
 
     Raises ValueError, TypeError, LookupError or ArithmeticError when it is none.
     """
@@ -118,7 +118,7 @@ def convert(value: Any, kind: ColumnType, zone: tzinfo) -> Any:
 
 
 def rows_of(source: TableSource, method: Method, zone: tzinfo) -> RowsOf:
-    """What makes the rows of a table out of rows of a report."""
+    """Return what makes the rows of a table out of rows of a report."""
     if source.field is None and all(_is_as_it_comes(each) for each in source.columns):
         return _as_they_come(source, method)
     return _TableRows(source, method, zone).of
@@ -129,7 +129,7 @@ def _is_as_it_comes(column: ColumnSource) -> bool:
 
 
 def _as_they_come(source: TableSource, method: Method) -> RowsOf:
-    """The quick way for columns that need no work."""
+    """Return the quick way for columns that need no work."""
     names = [str(each.field) for each in source.columns]
     values = attrgetter(*names) if len(names) > 1 else lambda row: (getattr(row, names[0]),)
     key = [number for number, each in enumerate(source.columns) if each.column.name in source.table.key]
@@ -212,7 +212,7 @@ def _finder(source: ColumnSource) -> tuple[Callable[[Any], Any] | None, Callable
 
 
 def _key_problem(source: TableSource, key: Sequence[Any]) -> str | None:
-    """Why a row with these values of the key cannot be stored; None when it can."""
+    """Return why a row with these values of the key cannot be stored; None when it can."""
     if None in key:
         names = [each.column.name for each in source.columns if each.column.name in source.table.key]
         missing = [name for name, value in zip(names, key, strict=True) if value is None]

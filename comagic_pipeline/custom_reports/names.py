@@ -14,18 +14,21 @@ _FIRST_ID = 1_000_000
 
 
 def normal_name(name: str) -> str:
-    """The name as one and the same text, however its letters were typed."""
+    """Return the name as one and the same text, however its letters were typed."""
     return unicodedata.normalize("NFC", name).strip()
 
 
 def report_id(account_id: int, name: str) -> int:
-    """The number of a report, `processor_id` in its rows: the same wherever the name and the account are the same."""
+    """Return the number of a report, `processor_id` in its rows.
+
+    The same wherever the name and the account are the same.
+    """
     digest = hashlib.sha256(f"{account_id}\n{normal_name(name)}".encode()).digest()
     return _FIRST_ID + int.from_bytes(digest[:8]) % _IDS
 
 
 def asset_name(name: str, processor_id: int) -> str:
-    """The name of the report's asset: Latin letters, digits and single underscores, beginning with a letter.
+    """Return the name of the report's asset: Latin letters, digits and single underscores, beginning with a letter.
 
     A name that is long, or has nothing to make one of, gets the number of the report.
     """

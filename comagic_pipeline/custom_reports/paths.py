@@ -69,12 +69,12 @@ class Place:
 
 
 def whole_row(method: Method) -> Place:
-    """The row of a report as a place from which paths begin."""
+    """Return the row of a report as a place from which paths begin."""
     return Place(ColumnType.JSON, method.description, method.columns)
 
 
 def follow(place: Place, path: Path, name: str = "") -> Place:
-    """The place that a path leads to from another; raises PathError with the nearest name when there is none.
+    """Return the place that a path leads to from another; raises PathError with the nearest name when there is none.
 
     `name` is what the place is called, where it is not the whole row.
     """
@@ -108,7 +108,7 @@ def _field(place: Place, name: str, done: str) -> Place:
 
 
 def value_at(steps: Sequence[Key]) -> Callable[[Any], Any]:
-    """What is found by following steps through decoded JSON; None where there is nothing."""
+    """Return what is found by following steps through decoded JSON; None where there is nothing."""
 
     def find(value: Any) -> Any:
         for step in steps:
@@ -124,7 +124,7 @@ def value_at(steps: Sequence[Key]) -> Callable[[Any], Any]:
 
 
 def items_at(steps: Sequence[Key]) -> Callable[[Any], list[Any]]:
-    """All items that steps lead to, in their order; nothing where null, [] or {} stands for no items.
+    """Return all items that steps lead to, in their order; nothing where null, [] or {} stands for no items.
 
     Raises ValueError when something that is no array stands where one should.
     """

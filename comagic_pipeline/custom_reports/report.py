@@ -62,5 +62,5 @@ class CustomReport:
 
 
 def all_fields(method: Method) -> Sequence[str]:
-    """Every field of a report."""
+    """Return every field of a report."""
     return [column.name for column in method.columns]

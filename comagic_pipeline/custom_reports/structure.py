@@ -107,12 +107,12 @@ class TableSource:
 
 
 def default_table_name(processor_id: int) -> str:
-    """The table of a report whose structure names none."""
+    """Return the table of a report whose structure names none."""
     return f"comagic_report_{processor_id}"
 
 
 def default_table(method: Method, fields: Sequence[str], processor_id: int) -> TableSource:
-    """A table with a column for each field, typed from the catalog."""
+    """Return a table with a column for each field, typed from the catalog."""
     columns = tuple(
         ColumnSource(ReportColumn(name, column.type, column.description), name, type=column.type)
         for name in fields
@@ -128,7 +128,7 @@ def default_table(method: Method, fields: Sequence[str], processor_id: int) -> T
 def tables_of(
     method: Method, words: Sequence[TableWords], processor_id: int, fields: Collection[str] | None = None
 ) -> tuple[tuple[TableSource, ...], list[Mistake]]:
-    """The tables that words describe, those of whole rows first as their items need them, and what is wrong with them.
+    """Return the tables that the configuration describes, those of whole rows first, and the mistakes in it.
 
     Paths may begin with `fields` only, where these are given.
     """
@@ -250,7 +250,7 @@ class _TableReader:
             seen[name.lower()] = name
 
     def _key(self, columns: Mapping[str, ColumnSource]) -> tuple[tuple[str, ...], bool]:
-        """The columns of the key, and whether several rows may have one."""
+        """Return the columns of the key, and whether several rows may have one."""
         declared = tuple(dict.fromkeys(self._words.key))
         for number, name in enumerate(declared):
             if name not in self._words.columns:
@@ -272,7 +272,10 @@ class _TableReader:
         return declared, not (is_sure and {fields.get(name) for name in declared} >= set(self._method.key))
 
     def _parent(self) -> list[ColumnSource]:
-        """The columns that say to which row an item belongs: the key of the table of whole rows, else the report's."""
+        """Return the columns that say to which row an item belongs.
+
+        The key of the table of whole rows, else the report's.
+        """
         for other in self._others:
             if other.field is None and other.table.key and not other.table.may_repeat:
                 named = [each for each in other.columns if each.column.name in other.table.key]
@@ -289,7 +292,7 @@ def _renamed(column: ReportColumn, name: str) -> ReportColumn:
 
 
 def table_name_problem(name: str) -> str | None:
-    """Why a table cannot have this name; None when it can."""
+    """Return why a table cannot have this name; None when it can."""
     if problem := _name_problem(name, _LONGEST_TABLE_NAME):
         return problem
     if _MONTH.search(name):
@@ -300,7 +303,7 @@ def table_name_problem(name: str) -> str | None:
 
 
 def column_name_problem(name: str, *, is_of_items: bool) -> str | None:
-    """Why a column cannot have this name; None when it can."""
+    """Return why a column cannot have this name; None when it can."""
     if problem := _name_problem(name, _LONGEST_COLUMN_NAME):
         return problem
     lower = name.lower()

@@ -35,7 +35,7 @@ RUNS_PER_SOURCE = 4
 
 @contextmanager
 def open_instance(config: Config) -> Iterator[DagsterInstance]:
-    """The instance, migrated and with its pools' limits set, for this process and its children by environment.
+    """Provide the instance, migrated and with its pools' limits set, for this process and its children by environment.
 
     Raises ConfigError when it is another project's or its storage cannot be used, EmbeddedServerError when the embedded
     server does not start, and DiskFullError when its storage has no room, there or within the block.

@@ -50,7 +50,7 @@ class DataApi(_OfConfig, ConfigurableResource[None]):
 
     @contextmanager
     def client(self, source_name: str, reserve: int, warehouse: Warehouse, run: DagsterRun) -> Iterator[Client]:
-        """A client of one source for a run; it leaves `reserve` of the day's points untouched.
+        """Provide a client of one source for a run; it leaves `reserve` of the day's points untouched.
 
         A run that a command began asks whether there are points, though none are known to be left. Its points are in
         the book that the warehouse keeps. Raises ConfigError when a variable that the source needs is not set.
@@ -84,20 +84,22 @@ class WarehouseResource(_OfConfig, ConfigurableResource["WarehouseResource"]):
             yield self
 
     def get(self) -> Warehouse:
-        """The open warehouse; only within a run."""
+        """Return the open warehouse; only within a run."""
         assert self._warehouse is not None, "the warehouse is open within a run only"  # noqa: S101
         return self._warehouse
 
 
 def run_lock(run_id: str) -> str:
-    """The name of the lock that a run holds in the warehouse as long as its process lives."""
+    """Return the name of the lock that a run holds in the warehouse as long as its process lives."""
     return f"run {run_id}"
 
 
 def plan_tags(
     config: Config, run: DagsterRun, instance: DagsterInstance, warehouse: Warehouse, now: datetime
 ) -> dict[str, str]:
-    """What the UI shows of a run over several days: the rows and points that it will take, and when it will be done.
+    """Return what the UI shows of a run over several days.
+
+    The rows and points that it will take, and when it will be done.
 
     Judged by what is loaded, without a request: empty while nothing of the source is.
     """

@@ -57,17 +57,17 @@ UNFINISHED = (
 
 
 def load_job_name(source: Source) -> str:
-    """The name of the job that loads the tables of a source."""
+    """Return the name of the job that loads the tables of a source."""
     return f"load_{source.name}"
 
 
 def report_job_name(source: Source, report: CustomReport) -> str:
-    """The name of the job of a custom report: two underscores tell where the name of the source ends."""
+    """Return the name of the job of a custom report: two underscores tell where the name of the source ends."""
     return f"report_{source.name}__{report.asset_name}"
 
 
 def reconcile_job_name(source: Source) -> str:
-    """The name of the job that compares a source with the API."""
+    """Return the name of the job that compares a source with the API."""
     return f"reconcile_{source.name}"
 
 
@@ -82,7 +82,10 @@ def star_step(source: Source, kind: Kind) -> str:
 
 
 def trigger_of(run: DagsterRun) -> str:
-    """What began a run, for the journal: "schedule load_main_nightly", "backfill k2j4n7", "person" and the like."""
+    """Return what began a run, for the journal.
+
+    "schedule load_main_nightly", "backfill k2j4n7", "person" and the like.
+    """
     return next((f"{kind} {run.tags[tag]}" for tag, kind in _TRIGGERS.items() if tag in run.tags), "person")
 
 
@@ -92,7 +95,7 @@ def is_by_hand(run: DagsterRun) -> bool:
 
 
 def period_of(run: DagsterRun) -> tuple[date, date] | None:
-    """The first and the last day that a run is asked for; None when it is about no days."""
+    """Return the first and the last day that a run is asked for; None when it is about no days."""
     first_day = run.tags.get(RANGE_START) or run.tags.get(PARTITION)
     last_day = run.tags.get(RANGE_END) or run.tags.get(PARTITION)
     return (date.fromisoformat(first_day), date.fromisoformat(last_day)) if first_day and last_day else None
@@ -113,14 +116,14 @@ def tables_of(run: DagsterRun, source: Source, instance: DagsterInstance) -> set
 
 
 def reserve_of(run: DagsterRun, source: Source) -> int:
-    """The points of the day that a run must leave: for scheduled loads, who may have what the others leave."""
+    """Return the points of the day that a run must leave: for scheduled loads, who may have what the others leave."""
     if LEAVES_POINTS in run.tags:
         return int(run.tags[LEAVES_POINTS])
     return 0 if "dagster/schedule_name" in run.tags else source.day_points.reserve
 
 
 def asked_at(run: DagsterRun) -> datetime | None:
-    """When a command began the run; None for one that a schedule, a sensor or the UI launched."""
+    """Return when a command began the run; None for one that a schedule, a sensor or the UI launched."""
     return datetime.fromisoformat(run.tags[ASKED_AT]) if ASKED_AT in run.tags else None
 
 

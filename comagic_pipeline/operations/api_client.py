@@ -25,7 +25,9 @@ def open_client(
     clock: Clock = utc_now,
     sleep: Sleep = time.sleep,
 ) -> Client:
-    """A client of the source; raises ConfigError when a variable that it needs is not set, or names what is unusable.
+    """Return a client of the source.
+
+    Raises ConfigError when a variable that it needs is not set, or names what is unusable.
 
     With a warehouse it shares the key's points with all who use the key, and what it spends is counted there. One that
     `insists` asks even when the day's points are known to be spent, one with `trusts_since` until the API has told so
@@ -42,19 +44,19 @@ def open_client(
 
 
 def source_key(source: Source) -> str:
-    """The name of the source's key in the book of points; raises ConfigError as `open_client` does."""
+    """Return the name of the source's key in the book of points; raises ConfigError as `open_client` does."""
     return key_id(api_url(source), _secret(source))
 
 
 def api_url(source: Source) -> str:
-    """The address of the source's API."""
+    """Return the address of the source's API."""
     if source.base_url == SANDBOX:
         return os.environ.get(SANDBOX_URL_VARIABLE) or f"http://127.0.0.1:{SANDBOX_PORT}/v2.0"
     return source.resolved_base_url()
 
 
 def _secret(source: Source) -> str:
-    """The token, or the login: what tells keys apart."""
+    """Return the token, or the login: what tells keys apart."""
     if source.token is None:
         assert source.login is not None  # noqa: S101 - the config checked it
         return source.login.resolve(f"sources.{source.name}.login", is_key=True)

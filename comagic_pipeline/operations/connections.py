@@ -32,7 +32,7 @@ _FOR_OTHER_SERVERS = (
 
 @contextmanager
 def open_warehouse(config: Config) -> Iterator[Warehouse]:
-    """The warehouse with all migrations applied, by URL or embedded.
+    """Provide the warehouse with all migrations applied, by URL or embedded.
 
     Raises ConfigError, WarehouseError or EmbeddedServerError with the place and the mend.
     """
@@ -43,7 +43,7 @@ def open_warehouse(config: Config) -> Iterator[Warehouse]:
 
 @contextmanager
 def connect_warehouse(config: Config) -> Iterator[Warehouse]:
-    """The warehouse as it is, for a look: sensors and schedules have no time to change it.
+    """Provide the warehouse as it is, for a look: sensors and schedules have no time to change it.
 
     Raises what `open_warehouse` raises, and WarehouseError when the warehouse was not prepared for this release.
     """
@@ -67,7 +67,7 @@ def _connect(config: Config) -> Iterator[Warehouse]:
 
 @contextmanager
 def open_embedded_server(config: Config) -> Iterator[EmbeddedServer]:
-    """The project's own server; what the environment says of connections to other servers is forgotten."""
+    """Provide the project's own server; what the environment says of connections to other servers is forgotten."""
     for name in _FOR_OTHER_SERVERS:
         os.environ.pop(name, None)
     with EmbeddedServer(embedded_folder(config)) as server:
@@ -80,5 +80,5 @@ def _upgrade(warehouse: Warehouse) -> None:
 
 
 def embedded_folder(config: Config) -> Path:
-    """The folder of the embedded server."""
+    """Return the folder of the embedded server."""
     return config.state_folder / "postgres"

@@ -8,7 +8,7 @@ from comagic_pipeline.warehouse.target import Account
 
 
 def user_ids(source: Source, customer_users: Callable[[], Sequence[Mapping[str, Any]]]) -> Sequence[int]:
-    """The users on whose behalf a source asks, one for each customer; 0 for an account that is nobody's agent.
+    """Return the users on whose behalf a source asks, one for each customer; 0 for an account that is nobody's agent.
 
     `customer_users` gives id and customer_id of the agent's list; called only where the config names nobody.
     """
@@ -24,5 +24,5 @@ def user_ids(source: Source, customer_users: Callable[[], Sequence[Mapping[str, 
 
 
 def params_of(account: Account) -> dict[str, Any]:
-    """The parameters of requests on behalf of a customer."""
+    """Return the parameters of requests on behalf of a customer."""
     return {"user_id": account.customer_user_id} if account.customer_user_id else {}

@@ -167,7 +167,7 @@ def _parts(report: CustomReport, written: Written, *, is_agent: bool) -> list[_P
 
 @contextmanager
 def _whole_files(out: Path, parts: Sequence[_Part], written: Written) -> Iterator[list[Path]]:
-    """A path to write to for each part; they get their names at the end, or go when something fails."""
+    """Provide a path to write to for each part; they get their names at the end, or go when something fails."""
     paths = [out, *(out.with_name(f"{out.stem}.{part.name}{out.suffix}") for part in parts[1:])]
     unfinished = [_unfinished(path) for path in paths]
     try:
@@ -285,7 +285,7 @@ def _xlsx(out: Path, parts: Sequence[_Part], written: Written) -> Iterator[list[
 
 @contextmanager
 def _sink(path: Path) -> Iterator["_Sink"]:
-    """A file that takes everything, and raises the first OSError at its end."""
+    """Provide a file that takes everything, and raises the first OSError at its end."""
     file = path.open("wb")
     sink = _Sink(file)
     try:

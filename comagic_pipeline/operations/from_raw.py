@@ -28,7 +28,7 @@ def days_in_raw(
     period: tuple[date, date],
     now: datetime,
 ) -> list[date]:
-    """The days of a period, both ends included, that raw tables can give; `now` is aware."""
+    """Return the days of a period, both ends included, that raw tables can give; `now` is aware."""
     held = held_days(connection, report.method.table, account, *period)
     return [each.day for each in held if _is_wide(report, each) and _is_whole(each, zone, now)]
 
@@ -53,6 +53,6 @@ def _is_whole(held: HeldDay, zone: tzinfo, now: datetime) -> bool:
 
 
 def raw_rows(connection: Connection, report: CustomReport, account: Account, day: date) -> Iterator[Sequence[Row]]:
-    """The rows of a day that the report wants, part by part, as the API would give them."""
+    """Yield the rows of a day that the report wants, part by part, as the API would give them."""
     for rows in raw_rows_of(connection, report.needed, account, day):
         yield list(filter(report.filter.keeps, rows)) if report.filter else rows

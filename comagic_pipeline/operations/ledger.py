@@ -15,7 +15,7 @@ from comagic_pipeline.warehouse.retention.days import retained_from
 
 
 def complete_days(source: Source, connection: Connection) -> dict[str, dict[date, Any]]:
-    """What the ledger has of each report of a source, by day: rows, points, seconds, run_ids.
+    """Return what the ledger has of each report of a source, by day: rows, points, seconds, run_ids.
 
     Days of an agent's source that some of its customers lack are left out.
     """
@@ -48,7 +48,7 @@ def held_days(source: Source, connection: Connection) -> dict[str, set[str]]:
 
 
 def gone_days(connection: Connection, source: Source, report: str, period: tuple[date, date]) -> list[date]:
-    """The days of a period, both ends included, that retention has deleted of a report and nobody has loaded again."""
+    """Return the days of a period (ends included) that retention has deleted and nobody has loaded again."""
     first_kept = retained_from(connection, source.account_id, "raw")
     if first_kept is None or first_kept <= period[0]:
         return []

@@ -58,7 +58,7 @@ _BY_CLASS: Mapping[type[BaseException], str] = {
 
 
 def next_step(error: BaseException, zone: tzinfo) -> str | None:
-    """What a person does about it; None where nobody can tell. Hours are by the clock of `zone`."""
+    """Return what a person does about it; None where nobody can tell. Hours are by the clock of `zone`."""
     if isinstance(error, DayPointsSpentError):
         return f"Nothing: it goes on by itself at {error.until.astimezone(zone):%Y-%m-%d %H:%M} ({zone})."
     if isinstance(error, ComagicError):

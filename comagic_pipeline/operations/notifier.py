@@ -81,7 +81,7 @@ class Post:
 
 
 def scheme(url: str) -> str:
-    """What may be shown of an address."""
+    """Return what may be shown of an address."""
     name, separator, _ = url.partition("://")
     return f"{name}://***" if separator and name.isalnum() and len(name) < 20 else "***"
 

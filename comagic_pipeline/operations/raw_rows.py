@@ -13,7 +13,7 @@ from comagic_pipeline.warehouse.target import Account
 
 
 def raw_rows_of(connection: Connection, method: Method, account: Account, day: date) -> Iterator[Sequence[Row]]:
-    """The raw rows of a day with the columns of a method, which may be a narrowed one, part by part."""
+    """Yield the raw rows of a day with the columns of a method, which may be a narrowed one, part by part."""
     make = row_type(method)
     nested = [number for number, column in enumerate(method.columns) if column.type is ColumnType.JSON]
     for part in rows_of_day(connection, tables()[method.table], method.columns, account, day):

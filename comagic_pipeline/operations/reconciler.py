@@ -155,7 +155,10 @@ class Reconciler:
         return self._method.time_column is not None and not self._method.needs_site
 
     def _halves(self, first_day: date, last_day: date) -> list[tuple[date, date]]:
-        """The window, or its halves where points are plenty: numbers that even out over all of it differ in them."""
+        """Return the window, or its halves where points are plenty.
+
+        Numbers that even out over all of it differ in them.
+        """
         left = self._client.quota.left()
         if first_day == last_day or (left is not None and left < _PLENTY):
             return [(first_day, last_day)]
@@ -163,14 +166,14 @@ class Reconciler:
         return [(first_day, middle), (middle + _DAY, last_day)]
 
     def _with_rejected(self, account: Account, found: Found) -> Found:
-        """The days with rows that the API has and that could not be stored: they are missing."""
+        """Return the days with rows that the API has and that could not be stored: they are missing."""
         with self._warehouse.connect() as connection:
             for day, key in rejected_keys(connection, account, self._method.table, found):
                 found[day].append(_missing_row(account, day, key))
         return found
 
     def _in_turn(self, days: Collection[date], turn: int) -> set[date]:
-        """The days that are read by turns."""
+        """Return the days that are read by turns."""
         ordered = sorted(days)
         length = ceil(len(ordered) / _SAMPLES)
         begin = turn % _SAMPLES * length
@@ -179,7 +182,9 @@ class Reconciler:
     def _different(
         self, account: Account, days: Mapping[date, ComparedDay], first_day: date, last_day: date
     ) -> set[date]:
-        """The days of a window whose numbers of rows differ; all of them where reading costs no more than to find out.
+        """Return the days of a window whose numbers of rows differ.
+
+        All of them where reading costs no more than to find out.
 
         A window whose number is right is taken to be equal.
         """
@@ -202,7 +207,7 @@ class Reconciler:
         )
 
     def _is_count(self, answered: int, counted: int, account: Account, last_day: date) -> bool:
-        """True when the API counts as many rows as it had when the days were loaded."""
+        """Return whether the API counts as many rows as it had when the days were loaded."""
         with self._warehouse.connect() as connection:
             in_last_second = rows_in_last_second(connection, self._method, account, last_day)
         if not in_last_second:
@@ -212,7 +217,9 @@ class Reconciler:
         return is_inclusive is not None and counted == answered - (0 if is_inclusive else in_last_second)
 
     def _learn_date_till(self, account: Account) -> bool | None:
-        """Whether rows of the second `date_till` are counted: asked once per account, for a point; None: not known.
+        """Return whether rows of the second `date_till` are counted: asked once per account, for a point.
+
+        None: not known.
 
         Rows that a filter of the source left out are not in raw, so that nothing follows from their number there.
         """
@@ -234,7 +241,7 @@ class Reconciler:
         return is_inclusive
 
     def _star_differences(self, account: Account, days: Sequence[date]) -> Found:
-        """What raw and star say otherwise of days whose raw rows are right: free of points."""
+        """Return what raw and star say otherwise of days whose raw rows are right: free of points."""
         if not self._has_star:
             return {day: [] for day in days}
         with self._warehouse.connect() as connection:
@@ -273,7 +280,7 @@ class Reconciler:
     def _complete(
         self, method: Method, account: Account, first_day: date, last_day: date, taken: Callable[[Row], Taken]
     ) -> Iterator[tuple[date, list[Taken]]]:
-        """What is `taken` of the wanted rows of each day, as soon as it is complete.
+        """Yield what is `taken` of the wanted rows of each day, as soon as it is complete.
 
         A day that changed while it was read comes twice: the last time counts.
         """
@@ -362,7 +369,7 @@ class Reconciler:
             yield Difference(day, "raw", "row", measure, *counts, row_key=key, customer_user_id=customer)
 
     def _fingerprint(self, row: Row) -> Fingerprint:
-        """The key of a row as text, and what stands for all of its values, however their JSON is written."""
+        """Return the key of a row as text, and what stands for all of its values, however their JSON is written."""
         values = [
             _canonical(bytes(value)) if isinstance(value, msgspec.Raw) else value
             for value in msgspec.structs.astuple(row)
@@ -383,7 +390,7 @@ def _canonical(text: bytes) -> str:
 
 
 def _call(row: Any) -> tuple[Sums, int, str, list[int]]:
-    """What is compared of a call: its numbers, campaign, call source and tags."""
+    """Return what is compared of a call: its numbers, campaign, call source and tags."""
     values = (1, row.wait_duration or 0, row.talk_duration or 0)
     return values, row.campaign_id or NO_CAMPAIGN, (row.source or NO_SOURCE)[:64], _tag_ids(row.tags)
 
@@ -396,7 +403,7 @@ def _add_call(sums: CallSums, values: Sums, campaign_id: int, call_source: str, 
 
 
 def _tag_ids(raw: msgspec.Raw) -> list[int]:
-    """The tags of a call, each once; what is no tag is none, as in the star."""
+    """Return the tags of a call, each once; what is no tag is none, as in the star."""
     tags = msgspec.json.decode(raw)
     found = {str(tag.get("tag_id")) for tag in tags if isinstance(tag, dict)} if isinstance(tags, list) else set()
     return sorted(int(tag_id) for tag_id in found if _TAG_ID.fullmatch(tag_id))

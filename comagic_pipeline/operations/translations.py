@@ -183,7 +183,7 @@ def text_in(language: Language, text: None) -> None: ...
 
 
 def text_in(language: Language, text: str | None) -> str | None:
-    """The text in a language; what has no translation stays as it is."""
+    """Return the text in a language; what has no translation stays as it is."""
     if language == "en" or text is None:
         return text
     if text in _RUSSIAN:

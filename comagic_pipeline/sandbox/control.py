@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def routes(sandbox: Sandbox) -> list[Route]:
-    """The routes that steer a sandbox."""
+    """Return the routes that steer a sandbox."""
 
     async def requests(_: Request) -> Response:
         return _json({"points_spent": sandbox.points_spent, "requests": list(sandbox.requests)})

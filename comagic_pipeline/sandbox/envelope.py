@@ -31,7 +31,7 @@ class EnvelopeError(ApiError):
 
 
 def read_call(body: bytes) -> Call:
-    """The call that a body holds; raises :class:`EnvelopeError`."""
+    """Return the call that a body holds; raises :class:`EnvelopeError`."""
     try:
         content = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):

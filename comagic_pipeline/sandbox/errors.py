@@ -24,7 +24,7 @@ class ApiError(Exception):
         self.placeholders = placeholders
 
     def envelope(self, request_id: Any, limits: dict[str, int]) -> dict[str, Any]:
-        """The whole answer; without limits for the errors that are given before points are counted."""
+        """Return the whole answer; without limits for the errors that are given before points are counted."""
         rule = specification.errors()[self.mnemonic]
         data: dict[str, Any] = {"mnemonic": self.mnemonic}
         if self.field is not None:

@@ -96,7 +96,7 @@ class Faults:
         self.rules.clear()
 
     def take(self, method: str) -> Fault | None:
-        """The rule that takes a request to the method, None if all leave it alone. Counts the request."""
+        """Return the rule that takes a request to the method, None if all leave it alone. Counts the request."""
         for rule in self.rules:
             if rule.method not in (None, method):
                 continue

@@ -26,7 +26,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d)?")
 
 
 def read_filter(condition: Any, method: Method, path: str = "filter") -> RowTest:
-    """The test that a filter stands for; ``path`` is its place in the parameters, for errors."""
+    """Return the test that a filter stands for; ``path`` is its place in the parameters, for errors."""
     if not isinstance(condition, dict):
         raise ApiError("data_type_error", path, condition)
     if "filters" in condition:
@@ -77,7 +77,7 @@ def _read_value_test(column: Column, sign: Any, operand: Any, path: str) -> Valu
 
 
 def _value_test(kind: str, sign: str, operand: Any) -> ValueTest:
-    """Raises ValueError or re.error for an operand that does not suit the operator or the type of the column."""
+    """Raise ValueError or re.error for an operand that does not suit the operator or the type of the column."""
     match sign:
         case "=" | "is_null" | "!=" | "is_not_null" if operand is None:
             return (lambda value: value is None) if sign in ("=", "is_null") else (lambda value: value is not None)
@@ -137,7 +137,10 @@ def _search(pattern: re.Pattern[str]) -> ValueTest:
 
 
 def _like(text: str, *, ignore_case: bool) -> re.Pattern[str]:
-    """A pattern of SQL's LIKE: ``%`` any text, ``_`` any character, a backslash takes the meaning of the next one."""
+    """Return a pattern of SQL's LIKE.
+
+    ``%`` any text, ``_`` any character, a backslash takes the meaning of the next one.
+    """
     parts = []
     for escaped, character in re.findall(r"(\\?)(.)", text, re.DOTALL):
         wildcard = {"%": ".*", "_": "."}.get(character) if not escaped else None

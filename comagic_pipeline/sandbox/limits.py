@@ -38,7 +38,7 @@ class Points:
                 raise self.exceeded(window)
 
     def exceeded(self, window: Window) -> ApiError:
-        """The error of a window whose points are used up."""
+        """Return the error of a window whose points are used up."""
         return ApiError("limit_exceeded", limit_type=window, limit_max_value=self._limit(window))
 
     def limits(self, exceeded: Window | None = None) -> dict[str, int]:

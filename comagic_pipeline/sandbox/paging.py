@@ -19,7 +19,7 @@ class Page:
 
 
 def read_page(world: World, method: Method, query: Query, shuffle: Random | None) -> Page:
-    """The page that a query asks for; ``shuffle`` mixes the rows that the sort leaves equal.
+    """Return the page that a query asks for; ``shuffle`` mixes the rows that the sort leaves equal.
 
     The sections of a report are its days. Without a sort, or sorted by time first, a page lies in a few of them; the
     others are only counted, at most once, so that a page of a window of millions of rows costs as much as that of a

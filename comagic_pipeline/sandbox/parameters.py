@@ -44,12 +44,12 @@ class Query:
     """The parameters that only this method has, as sent."""
 
     def with_limit(self, limit: int) -> "Query":
-        """The same query for a page of another size."""
+        """Return the same query for a page of another size."""
         return replace(self, limit=limit)
 
 
 def read_query(method: Method, params: dict[str, Any], settings: Settings) -> Query:
-    """The query that the parameters ask for; raises the :class:`ApiError` of the first that is wrong."""
+    """Return the query that the parameters ask for; raises the :class:`ApiError` of the first that is wrong."""
     # An agent passes user_id in every client method, also where the table of the page leaves it out (get.account).
     known = ({"user_id": Parameter("user_id", "number")} if method.is_for_clients else {}) | method.parameters
     check_parameters(known, params)

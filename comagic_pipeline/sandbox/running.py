@@ -31,7 +31,7 @@ def serve(port: int, world: World, settings: Settings | None = None) -> None:
 def running_sandbox(
     world: World | None = None, settings: Settings | None = None, faults: Faults | None = None
 ) -> Iterator[Sandbox]:
-    """A sandbox on a free port of 127.0.0.1, in a thread of this process."""
+    """Provide a sandbox on a free port of 127.0.0.1, in a thread of this process."""
     sandbox = Sandbox(world or World(), settings, faults)
     server = _server(sandbox, port=0)
     thread = threading.Thread(target=server.run, name="sandbox", daemon=True)

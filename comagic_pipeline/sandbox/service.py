@@ -43,7 +43,7 @@ class Service:
         self._shuffle = Random("order")  # noqa: S311 - mixes rows, guards nothing
 
     def answer(self, call: Call, address: str, *, is_lost: bool = False) -> Answer:
-        """The result for a caller at an address; raises the :class:`ApiError` that the API gives instead.
+        """Return the result for a caller at an address; raises the :class:`ApiError` that the API gives instead.
 
         An answer that will be lost on its way counts as failed and costs no point.
         """
@@ -81,7 +81,7 @@ class Service:
         return Answer({"data": data, "metadata": {"version": None, "limits": {}}})
 
     def _user(self, params: dict[str, Any]) -> tuple[int, World]:
-        """The user on whose behalf an agent asks, and the account of its customer.
+        """Return the user on whose behalf an agent asks, and the account of its customer.
 
         The docs do not say what happens to a user of somebody else: taken to be a wrong value.
         """

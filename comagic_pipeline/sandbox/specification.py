@@ -130,7 +130,7 @@ def _read(name: str) -> bytes:
 
 @cache
 def methods() -> dict[str, Method]:
-    """Every ``get.*`` method by name, and by its other name if the docs give one."""
+    """Return every ``get.*`` method by name, and by its other name if the docs give one."""
     listed = msgspec.json.decode(_read("methods.json"), type=_MethodsFile).methods
     return {name: method for method in listed for name in (method.name, method.alias) if name is not None}
 
@@ -142,17 +142,17 @@ def _protocol() -> _ProtocolFile:
 
 @cache
 def operators() -> dict[str, Operator]:
-    """Every filter operator by its sign."""
+    """Return every filter operator by its sign."""
     return {operator.op: operator for operator in _protocol().filter.operators}
 
 
 @cache
 def errors() -> dict[str, ErrorRule]:
-    """Every error by mnemonic; of two with one mnemonic the first, which is the one that ``get`` methods use."""
+    """Return every error by mnemonic; of two with one mnemonic the first, which is the one that ``get`` methods use."""
     return {rule.mnemonic: rule for rule in reversed(_protocol().errors)}
 
 
 @cache
 def errors_without_limits() -> frozenset[str]:
-    """The mnemonics whose answers hold no limits."""
+    """Return the mnemonics whose answers hold no limits."""
     return frozenset(_protocol().limits.absent_on.mnemonics)

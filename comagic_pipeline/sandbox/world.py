@@ -48,7 +48,7 @@ class Section:
         return self._counts[self._key]
 
     def filtered(self, matches: Callable[[Row], bool], condition: str) -> "Section":
-        """The rows that pass a test; equal ``condition`` mean equal tests."""
+        """Return the rows that pass a test; equal ``condition`` mean equal tests."""
         key = (*self._key, condition) if self._key else ()
         return Section(lambda: list(filter(matches, self.rows())), key, self._counts)
 
@@ -113,7 +113,9 @@ class World:
     def rows(
         self, method: str, date_from: str | None = None, date_till: str | None = None, **options: Any
     ) -> list[Row]:
-        """What the API has for a period now, all columns, no paging: both ends included, ``YYYY-MM-DD hh:mm:ss``.
+        """Return what the API has for a period now, all columns, no paging.
+
+        Both ends included, ``YYYY-MM-DD hh:mm:ss``.
 
         ``options`` are the parameters that only this method has.
         """
@@ -122,7 +124,7 @@ class World:
     def sections(
         self, method: str, date_from: str | None, date_till: str | None, options: Mapping[str, Any]
     ) -> list[Section]:
-        """The rows of a period day by day, in the order of time; one section for what has no days."""
+        """Return the rows of a period day by day, in the order of time; one section for what has no days."""
         if method in LISTS:
             listing = LISTS[method]
             return [Section(lambda: listing.asked(self._changed(method, listing.rows(self.cast)), options))]
@@ -141,7 +143,7 @@ class World:
         return [self._section(method, day, date_from, date_till, now, options) for day in days]
 
     def made(self, maker: Maker, day: date) -> list[Row]:
-        """The rows of a day as a generator made them, from the cache if they are there. Not to be changed."""
+        """Return the rows of a day as a generator made them, from the cache if they are there. Not to be changed."""
         with self._lock:
             rows = self._days.pop((maker, day), None)
             if rows is None:
@@ -154,11 +156,11 @@ class World:
             return rows
 
     def shown(self, method: str, day: date) -> list[Row]:
-        """The rows of a day that a report shows now, with the changes made to them. Not to be changed."""
+        """Return the rows of a day that a report shows now, with the changes made to them. Not to be changed."""
         return self._period(method, day, f"{day} 00:00:00", f"{day} 23:59:59", self._now(), {})
 
     def between(self, method: str, date_from: str, date_till: str) -> list[Row]:
-        """The rows of a period that a report shows now, with the changes made to them. Not to be changed."""
+        """Return the rows of a period that a report shows now, with the changes made to them. Not to be changed."""
         return [row for section in self.sections(method, date_from, date_till, {}) for row in section.rows()]
 
     def add(self, method: str, row: Row) -> None:
@@ -213,7 +215,7 @@ class World:
     def _period(
         self, method: str, day: date, date_from: str, date_till: str, now: str, options: Mapping[str, Any]
     ) -> list[Row]:
-        """The rows of a day that lie in the period and can be seen now."""
+        """Return the rows of a day that lie in the period and can be seen now."""
         report, time_column = REPORTS[method], _time_column(method)
         end = min(date_till, now)
         with self._lock:
@@ -230,7 +232,7 @@ class World:
         return {date.fromisoformat(row[_time_column(method)][:10]) for row in changes.added}
 
     def _changes_of(self, method: str) -> _Changes:
-        """The changes of a method, about to grow: what was made or counted with those of before is forgotten."""
+        """Return the changes of a method, about to grow: what was made or counted with those of before is forgotten."""
         if not is_served(method):
             raise ValueError(f"the sandbox does not serve {method}")
         derived = {report.rows for report in REPORTS.values() if report.is_derived}
@@ -241,7 +243,7 @@ class World:
         return self._changes.setdefault(method, _Changes())
 
     def _changed(self, method: str, rows: list[Row], day: date | None = None) -> list[Row]:
-        """Rows after the changes that were made to them, with those added on the day."""
+        """Return rows after the changes that were made to them, with those added on the day."""
         with self._lock:
             changes = self._changes.get(method)
             if changes is None:
@@ -262,7 +264,10 @@ class World:
 
 
 def _settled(now: str) -> date:
-    """The first day whose rows may still change by themselves: yesterday, for all that begins ends within a day."""
+    """Return the first day whose rows may still change by themselves.
+
+    Yesterday, for all that begins ends within a day.
+    """
     return date.fromisoformat(now[:10]) - timedelta(days=1)
 
 

@@ -157,6 +157,6 @@ class _RawJsonDumper(Dumper):
     oid = psycopg.adapters.types["jsonb"].oid
 
     def dump(self, obj: Any) -> bytes | None:
-        """The value on the wire."""
+        """Return the value on the wire."""
         text = bytes(obj)
         return None if text == b"null" else b"\x01" + text

@@ -37,7 +37,7 @@ class Warehouse:
     """A PostgreSQL database by URL; connects when first used. Close it, or use it as a context manager."""
 
     def __init__(self, url: str, schemas: Schemas | None = None, data_folder: Path | None = None) -> None:
-        """Raises WarehouseError when `url` is no PostgreSQL URL.
+        """Raise WarehouseError when `url` is no PostgreSQL URL.
 
         `data_folder` is where a server of this machine has its data: errors name it when its disk is full.
         """
@@ -67,7 +67,7 @@ class Warehouse:
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """A connection whose transactions the caller ends; what is not committed is rolled back.
+        """Provide a connection whose transactions the caller ends; what is not committed is rolled back.
 
         Raises WarehouseError when the server cannot be reached, or the database cannot be used, and DiskFullError when
         the server has no room, there or within the block.
@@ -100,7 +100,7 @@ class Warehouse:
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """A connection with one transaction: committed at the end, rolled back on an error."""
+        """Provide a connection with one transaction: committed at the end, rolled back on an error."""
         with self.connect() as connection, connection.begin():
             yield connection
 
@@ -117,17 +117,20 @@ class Warehouse:
                 connection.commit()
 
     def is_held(self, name: str) -> bool:
-        """True while some process holds the named lock."""
+        """Return whether some process holds the named lock."""
         with self.begin() as connection:
             return not try_lock(connection, name)
 
     def quote(self, schema: str, name: str) -> str:
-        """The quoted name of a table in one of the schemas, given by its placeholder (raw, star, ops)."""
+        """Return the quoted name of a table in one of the schemas, given by its placeholder (raw, star, ops)."""
         quote = self._engine.dialect.identifier_preparer.quote_identifier
         return f"{quote(asdict(self.schemas)[schema])}.{quote(name)}"
 
     def check(self) -> str:
-        """The server's version and what stands before it; raises WarehouseError when nothing can be written there."""
+        """Return the server's version and what stands before it.
+
+        Raises WarehouseError when nothing can be written there.
+        """
         with self.connect() as connection:
             version, is_standby = connection.execute(text("select version(), pg_is_in_recovery()")).one()
             if is_standby:
@@ -151,7 +154,7 @@ def address_of(url: URL) -> str:
 
 
 def driver_connection(connection: Connection) -> psycopg.Connection[Any]:
-    """The driver's own connection."""
+    """Return the driver's own connection."""
     return cast(psycopg.Connection[Any], connection.connection.driver_connection)
 
 
@@ -165,7 +168,10 @@ def _key(name: str) -> ColumnElement[int]:
 
 
 def one_line(error: Exception) -> str:
-    """The message of an error in one line; of a database error without the statement and the row it was about."""
+    """Return the message of an error in one line.
+
+    Of a database error without the statement and the row it was about.
+    """
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
     primary = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
     return " ".join((primary or str(cause)).split())

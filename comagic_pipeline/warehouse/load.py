@@ -118,7 +118,7 @@ class DayLoad:
         _reject(self._connection, self._values, [*rejected, *written.rejected], loaded_at, first_day)
 
     def _count_refused(self, written: Written) -> None:
-        """Raises RowsRefusedError when the database has refused very many rows since the last `complete`."""
+        """Raise RowsRefusedError when the database has refused very many rows since the last `complete`."""
         self._refused_rows += len(written.refused)
         if self._refused_rows > MOST_REFUSED:
             raise RowsRefusedError(self._target.name, written.refused[-1].reason)
@@ -169,7 +169,7 @@ class DayLoad:
     def _lines(
         self, loaded: Sequence[LoadedDay], now: datetime, left_out: Collection[str], unproven: Mapping[date, int]
     ) -> list[dict[str, Any]]:
-        """The lines of the ledger for days."""
+        """Return the lines of the ledger for days."""
         return [
             self._values
             | {"day": day.day, "rows": day.rows, "points": Decimal(str(day.points)), "seconds": day.seconds}
@@ -275,7 +275,7 @@ def replace_dictionary(
 
 
 def _rejected(values: Mapping[str, Any], days: Sequence[date] | None = None) -> ColumnElement[bool]:
-    """What was rejected of a table of an account; of these days only, where days are given."""
+    """Return what was rejected of a table of an account; of these days only, where days are given."""
     columns = ops.rejected_rows.c
     condition = and_(*(columns[name] == value for name, value in values.items()))
     return condition if days is None else condition & columns.event_date.in_(days)

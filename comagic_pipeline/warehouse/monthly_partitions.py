@@ -47,14 +47,17 @@ def ensure_months(connection: Connection, schema: str, table_name: str, first_da
 
 
 def stored_partitions(connection: Connection, schema: str, table_name: str) -> list[Partition]:
-    """The partitions that a table has (`schema` as it is in the database), oldest first; none where it is not there."""
+    """Return the partitions that a table has (`schema` as it is in the database), oldest first.
+
+    None where it is not there.
+    """
     quote = connection.dialect.identifier_preparer.quote_identifier
     found = connection.execute(_stored, {"name": f"{quote(schema)}.{quote(table_name)}"})
     return [Partition(row.name, row.first_day, row.end - timedelta(days=1)) for row in found]
 
 
 def detached_partitions(connection: Connection, schema: str, table_name: str) -> list[Partition]:
-    """Tables that are named like partitions of a table and are none: somebody detached them. Oldest first."""
+    """Return tables that are named like partitions of a table and are none: somebody detached them. Oldest first."""
     found = connection.scalars(_detached, {"schema": schema, "table": table_name}).all()
     months = [date(int(name[-7:-3]), int(name[-2:]), 1) for name in found]
     following = [month + relativedelta(months=1) for month in months]

@@ -94,7 +94,7 @@ def purge_removed(connection: Connection, account_id: int, keep_days: int, now: 
 
 
 def _parts(connection: Connection, places: Executable) -> Iterator[tuple[int, list[str]]]:
-    """The places by partition, in batches; read before anything else uses the connection."""
+    """Yield the places by partition, in batches; read before anything else uses the connection."""
     found: dict[int, list[str]] = {}
     for row in connection.execute(places):
         found.setdefault(row._mapping[PARTITION], []).append(str(row._mapping[PLACE]))
@@ -135,14 +135,14 @@ def _driver(connection: Connection) -> psycopg.Connection[Any]:
 
 
 def _name(connection: Connection, table: Table) -> str:
-    """The quoted name of a table in the database."""
+    """Return the quoted name of a table in the database."""
     schema = connection.get_execution_options()["schema_translate_map"][table.schema]
     quote = connection.dialect.identifier_preparer.quote_identifier
     return f"{quote(schema)}.{quote(table.name)}"
 
 
 def _sql(connection: Connection, query: Select[Any]) -> str:
-    """The text of a query, with its values."""
+    """Return the text of a query, with its values."""
     translated = connection.get_execution_options()["schema_translate_map"]
     options = {"schema_translate_map": translated, "render_schema_translate": True}
     compiled = query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}, **options)

@@ -15,7 +15,10 @@ from comagic_pipeline.warehouse.retention.dependents import joined
 
 
 def missing_requirements(warehouse: Warehouse) -> list[str]:
-    """A sentence, with the fix, for each thing that the database does not allow; needs a warehouse with its tables."""
+    """Return a sentence, with the fix, for each thing that the database does not allow.
+
+    Needs a warehouse with its tables.
+    """
     with warehouse.begin() as connection:
         return [*_missing_rights(connection, warehouse), *_refused_deletions(connection, warehouse)]
 
@@ -39,7 +42,10 @@ def _missing_rights(connection: Connection, warehouse: Warehouse) -> Iterator[st
 
 
 def _refused_deletions(connection: Connection, warehouse: Warehouse) -> Iterator[str]:
-    """Tables of publications whose rows cannot be named to subscribers: the server is asked, by a plan to delete."""
+    """Yield tables of publications whose rows cannot be named to subscribers.
+
+    The server is asked, by a plan to delete.
+    """
     if not connection.scalar(text("select exists (select from pg_publication)")):
         return
     for table in connection.scalars(_tables, {"schemas": [*asdict(warehouse.schemas).values()]}).all():

@@ -65,7 +65,10 @@ _TRIES = 10
 
 
 def postgresql_url(text: str, place: str, driver: str = "psycopg") -> URL:
-    """The URL of a PostgreSQL database for a driver; raises WarehouseError, which names `place`, when it is none."""
+    """Return the URL of a PostgreSQL database for a driver.
+
+    Raises WarehouseError, which names `place`, when it is none.
+    """
     try:
         url = make_url(text.replace("postgres://", "postgresql://", 1) if text.startswith("postgres://") else text)
     except (ArgumentError, ValueError):
@@ -116,7 +119,7 @@ def open_session(arguments: Mapping[str, Any], is_pooler_known: bool = False) ->
 
 
 def is_pooled(connection: psycopg.Connection[Any]) -> bool:
-    """True when a pooler stands between: it tells clients an invented process id, to know whom to cancel by."""
+    """Return whether a pooler stands between: it tells clients an invented process id, to know whom to cancel by."""
     return connection.info.backend_pid != _backend_pid(connection)
 
 
@@ -155,7 +158,7 @@ def _apply(connection: psycopg.Connection[Any], pid: int) -> bool:
 
 
 def _gives_sessions_away(connection: psycopg.Connection[Any], connect: Callable[[], psycopg.Connection[Any]]) -> bool:
-    """True when the server process of this connection serves others too while it is open.
+    """Return whether the server process of this connection serves others too while it is open.
 
     Proven when another connection gets it meanwhile, or when this one gets another process. Others may use the pool at
     the same time, therefore several tries.

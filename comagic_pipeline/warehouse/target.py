@@ -120,7 +120,7 @@ class Target(Protocol):
         """What the ledger, the journal and the rejected rows call it."""
 
     def day_of(self, row: Any) -> date | None:
-        """The day of a row; None for a report that tells no time."""
+        """Return the day of a row; None for a report that tells no time."""
 
     def make_room(self, connection: Connection, warehouse: Warehouse, first_day: date, last_day: date) -> None:
         """Make what is needed to hold these days, both included."""

@@ -35,7 +35,7 @@ Condition = Predicate | Group
 
 
 def columns_of(condition: Condition) -> frozenset[str]:
-    """The columns that decide."""
+    """Return the columns that decide."""
     if isinstance(condition, Predicate):
         return frozenset({condition.column})
     return frozenset().union(*map(columns_of, condition.parts))
@@ -43,7 +43,7 @@ def columns_of(condition: Condition) -> frozenset[str]:
 
 @cache
 def implies(condition: Condition, other: Condition) -> bool:
-    """True when every row that the condition keeps is surely kept by the other one too.
+    """Return whether every row that the condition keeps is surely kept by the other one too.
 
     What is not seen to follow counts as not following: the answer may be too careful, and is never wrong.
     """
@@ -81,7 +81,7 @@ def _test_implies(test: Predicate, other: Predicate) -> bool:
 
 
 def passes(operator: str, values: frozenset[Any]) -> Callable[[Any], bool]:
-    """Whether a value that is not null passes a test."""
+    """Return whether a value that is not null passes a test."""
     if operator in ("in", "not_in"):
         is_in = operator == "in"
         return lambda found: (found in values) is is_in

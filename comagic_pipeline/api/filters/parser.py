@@ -89,7 +89,7 @@ class Filter:
         return columns_of(self.condition)
 
     def is_within(self, other: "Filter | None") -> bool:
-        """True when the other filter surely keeps every row that this one keeps; None keeps all."""
+        """Return whether the other filter surely keeps every row that this one keeps; None keeps all."""
         return other is None or implies(self.condition, other.condition)
 
 
@@ -104,7 +104,10 @@ def parse_filter(text: str, method: Method) -> Filter:
 
 
 def all_of(method: Method, *trees: Tree | None) -> Tree | None:
-    """The tree that lets through what all of these do; a weaker one where it would be deeper than is documented."""
+    """Return the tree that lets through what all of these do.
+
+    A weaker one where it would be deeper than is documented.
+    """
     return _shallow(_joined("and", trees), 2 if method.group == "report_constructor" else 3)
 
 
@@ -262,7 +265,7 @@ def _token(match: re.Match[str]) -> _Token:
 
 
 def _value(kind: ColumnType, token: _Token) -> Any:
-    """The value of a literal; None when it is not of that type."""
+    """Return the value of a literal; None when it is not of that type."""
     text = token.text
     match kind, token.kind:
         case ((ColumnType.INTEGER | ColumnType.DECIMAL), "number") if _NUMBER.fullmatch(text):
@@ -312,7 +315,10 @@ def _comparison(column: Column, operator: str, values: Sequence[Any]) -> _Part:
 
 
 def _condition(column: Column, operator: str, value: Any) -> Tree | None:
-    """The strongest condition of the API that surely holds wherever the comparison does; None if there is none."""
+    """Return the strongest condition of the API that surely holds wherever the comparison does.
+
+    None if there is none.
+    """
     if operator not in column.filter_operators:
         return None
     if isinstance(value, date):
@@ -340,7 +346,10 @@ def _moved(moment: date, by: timedelta) -> date:
 
 
 def _joined(condition: str, trees: Sequence[Tree | None]) -> Tree | None:
-    """The strongest tree that lets through what all (`and`) or any (`or`) of these do; None lets through everything."""
+    """Return the strongest tree that lets through what all (`and`) or any (`or`) of these do.
+
+    None lets through everything.
+    """
     known = [tree for tree in trees if tree is not None]
     parts = [part for tree in known for part in (tree["filters"] if tree.get("condition") == condition else [tree])]
     if condition == "and":
@@ -353,7 +362,7 @@ def _joined(condition: str, trees: Sequence[Tree | None]) -> Tree | None:
 
 
 def _shallow(tree: Tree | None, levels: int) -> Tree | None:
-    """The tree with at most so many groups in each other; weaker where it was deeper."""
+    """Return the tree with at most so many groups in each other; weaker where it was deeper."""
     if tree is None or "field" in tree:
         return tree
     if levels:

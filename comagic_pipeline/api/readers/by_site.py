@@ -63,7 +63,7 @@ class SiteReader:
 
 
 def _gathered(reader: PeriodReader, steps: Iterator[Step]) -> tuple[list[Row], list[Rejected], date, dict[date, int]]:
-    """The rows of a site, what was rejected, the first day, and how many rows more the API counts for unproven days.
+    """Return the rows of a site, the rejected ones, the first day, and the rows missing from unproven days.
 
     Days that come again replace what they held.
     """

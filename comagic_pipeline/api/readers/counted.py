@@ -54,7 +54,7 @@ class CountedRows:
         self._parts.bound = bound
 
     def days(self, first_day: date, last_day: date, answer: Answer | None = None) -> Iterator[Step]:
-        """All rows of these days, both included; `answer` is their first page, where it was read already.
+        """Yield all rows of these days, both included; `answer` is their first page, where it was read already.
 
         Raises IncompleteAnswerError when rows do not add up and no two readings are equal, or when the window costs
         too many points, and what Client.call raises.
@@ -128,14 +128,17 @@ class CountedRows:
             yield from self.days(begin, end - DAY)
 
     def _further_pages(self, answer: Answer) -> int:
-        """How many more pages may be needed to make complete what begins with this page."""
+        """Return how many more pages may be needed to make complete what begins with this page."""
         if answer.total is None or not answer.lines or answer.is_whole:
             return 0
         # Each page after the first begins with a row of the page before it.
         return ceil((min(answer.total, self._reach) - answer.lines) / max(answer.lines - 1, 1))
 
     def _affordable_days(self, window: Window, answer: Answer) -> int | None:
-        """How many of the window's days, the newest, the day's points reach for; None when they reach for all."""
+        """Return how many of the window's days, the newest, the day's points reach for.
+
+        None when they reach for all.
+        """
         left = self._requests.quota.left()
         if left is None or left >= self._further_pages(answer):
             return None
@@ -143,7 +146,7 @@ class CountedRows:
         return min(int(left * answer.lines * _FILLED * days / (answer.total or 1)), days - 1)
 
     def _is_too_large(self, window: Window, pages: "_WindowPages", answer: Answer) -> bool:
-        """True when the first page shows that reading on is of no use."""
+        """Return whether the first page shows that reading on is of no use."""
         total = answer.total or 0
         if total <= self._reach:
             return False
@@ -201,7 +204,7 @@ class _WindowPages(Pages):
         return DaysComplete(self._window.first_day, last_day, self._requests.take_points(), differences)
 
     def handed_on(self, last_day: date | None = None) -> Iterator[Rows]:
-        """The rows that wait no longer: all when complete, else those before the latest day."""
+        """Yield the rows that wait no longer: all when complete, else those before the latest day."""
         if self.adds_up:
             last_day = self._window.last_day
         last_day = min(last_day or self.latest_day - DAY, self._window.last_day)

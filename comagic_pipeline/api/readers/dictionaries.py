@@ -33,7 +33,7 @@ _LISTS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
 
 
 def lists_of(method: Method) -> tuple[Mapping[str, Any], ...]:
-    """The parameters of the lists that make up a dictionary: each of them costs a point at least."""
+    """Return the parameters of the lists that make up a dictionary: each of them costs a point at least."""
     return _LISTS.get(method.name, ({},))
 
 
@@ -86,7 +86,7 @@ class DictionaryReader:
         return sum(requests.points for requests in self._requests)
 
     def read(self) -> tuple[list[Row], list[Rejected]]:
-        """All rows, each key once, and what was rejected.
+        """Return all rows, each key once, and what was rejected.
 
         A method that may not be called is tried under its alias, where the documentation gives one. Raises
         IncompleteAnswerError when the rows do not add up to the API's count after several tries, or are more than can
@@ -160,7 +160,7 @@ class _Ids:
         return (self.first is None or self.first <= identifier) and (self.end is None or identifier < self.end)
 
     def conditions(self, column: str | None) -> Iterator[Tree]:
-        """The range in the words of the API; one without bounds needs no column."""
+        """Yield the range in the words of the API; one without bounds needs no column."""
         if self.first is not None:
             yield {"field": column, "operator": ">=", "value": self.first}
         if self.end is not None:
@@ -188,7 +188,7 @@ class _List:
         self._id = column.name if is_id and method.is_key_unique else None
 
     def read(self) -> _Found:
-        """All rows; those of a list that is read in parts are all that stood in each part when it was read."""
+        """Return all rows; those of a list that is read in parts are all that stood in each part when it was read."""
         requests = self._requests_for(())
         try:
             return self._pages(requests, _Ids())
@@ -210,7 +210,10 @@ class _List:
             return self._parts(requests, ids, error.total)
 
     def _parts(self, requests: RowRequests, ids: _Ids, total: int | None) -> _Found:
-        """The rows of a range in parts: cut by the ids of a page from its middle, which serves in any order of rows."""
+        """Return the rows of a range in parts.
+
+        Cut by the ids of a page from its middle, which serves in any order of rows.
+        """
         if self._id is None:
             raise self._incomplete(f"counts {total} rows, pages reach {self._reach} and no id tells the rest apart")
         middle = self._max_offset if total is None else min(total // 2, self._max_offset)
@@ -225,7 +228,7 @@ class _List:
         return found
 
     def _pages(self, requests: RowRequests, ids: _Ids) -> _Found:
-        """All rows of a range, read page by page until they add up or two readings are equal."""
+        """Return all rows of a range, read page by page until they add up or two readings are equal."""
         before: AbstractSet[Any] | None = None
         for _ in range(TRIES):
             found, pages = self._reading(requests, ids, before)

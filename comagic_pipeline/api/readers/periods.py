@@ -99,7 +99,7 @@ class PeriodReader:
         return self._requests.points
 
     def day_of(self, row: Row) -> date:
-        """The day that a row belongs to."""
+        """Return the day that a row belongs to."""
         return self._time(row).date()
 
     def read(self, first_day: date, last_day: date) -> Iterator[Step]:
@@ -206,7 +206,7 @@ class PeriodReader:
                 window.changed_through, window.is_miscounted = window.day - DAY, True
 
     def _compare(self, window: Window, first_day: date, last_day: date, answer: Answer | None = None) -> Iterator[Step]:
-        """Days that changed after they were read: find them by counting halves, read only those again.
+        """Yield days that changed after they were read: find them by counting halves, read only those again.
 
         `answer` is the last page of the days, where it was read already.
         """
@@ -253,7 +253,10 @@ class PeriodReader:
 
 
 def longest_windows(method: Method, first_day: date, last_day: date) -> Iterator[tuple[date, date]]:
-    """The windows that a report of these days, both included, takes at least: the newest first, as they are read."""
+    """Yield the windows that a report of these days, both included, takes at least.
+
+    The newest first, as they are read.
+    """
     while first_day <= last_day:
         start_day = max(first_day, longest_until(last_day, _longest(method)))
         yield start_day, last_day
@@ -261,7 +264,7 @@ def longest_windows(method: Method, first_day: date, last_day: date) -> Iterator
 
 
 def _longest(method: Method) -> relativedelta:
-    """The longest window that the documentation gives a report."""
+    """Return the longest window that the documentation gives a report."""
     if method.time_column is None:
         return relativedelta(days=1)  # its rows sum up the window
     return LONGEST_PERIOD if method.max_days in (None, 90) else relativedelta(days=method.max_days or 0)

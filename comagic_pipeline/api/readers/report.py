@@ -38,7 +38,10 @@ def report_reader(
     params: Mapping[str, Any],
     sites: Callable[[], Sequence[int]],
 ) -> ReportReader:
-    """The reader of a report; `params` go with every request. `sites` is asked only where a report needs a site."""
+    """Return the reader of a report; `params` go with every request.
+
+    `sites` is asked only where a report needs a site.
+    """
     if method.time_column is None:
         return SummaryReader(client, method, zone, params, sites() if method.needs_site else None)
     if method.needs_site:

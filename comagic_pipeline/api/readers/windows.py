@@ -68,12 +68,15 @@ class Proven:
 
     @classmethod
     def of(cls, requests: RowRequests, rows: list[Row], until: datetime, rejected: list[Rejected]) -> "Proven":
-        """A run with what was rejected of its rows: the other rows of their pages come once more, and so does that."""
+        """Return a run with what was rejected of its rows.
+
+        The other rows of their pages come once more, and so does that.
+        """
         return cls(rows, until, rejected_of(requests, rows, rejected))
 
 
 def rejected_of(requests: RowRequests, rows: list[Row], rejected: list[Rejected]) -> list[Rejected]:
-    """What was rejected of these rows, and rows that were rejected as a whole."""
+    """Return what was rejected of these rows, and rows that were rejected as a whole."""
     if not rejected:
         return rejected
     labels = set(map(requests.label, rows))
@@ -81,7 +84,7 @@ def rejected_of(requests: RowRequests, rows: list[Row], rejected: list[Rejected]
 
 
 def longest_until(last_day: date, limit: relativedelta = LONGEST_PERIOD) -> date:
-    """The first day of the longest period that the limit allows and that ends with this day."""
+    """Return the first day of the longest period that the limit allows and that ends with this day."""
     end = last_day + DAY
     start = end - limit
     # Months differ: three months before the end of May is the end of February, from which three months end earlier.
@@ -108,7 +111,7 @@ class Window:
         self._rows_of_day: Counter[date] = Counter()
 
     def count(self, first_day: date, last_day: date) -> int:
-        """How many rows these days had when they were proven."""
+        """Return how many rows these days had when they were proven."""
         return sum(rows for day, rows in self._rows_of_day.items() if first_day <= day <= last_day)
 
     def days(self, runs: Iterator[Proven], take_points: Callable[[], int]) -> Iterator[Step]:

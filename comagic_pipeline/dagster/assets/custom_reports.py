@@ -35,7 +35,7 @@ GROUP = "custom_reports"
 
 
 def custom_report_asset(configuration: Config, source: Source, report: CustomReport) -> AssetsDefinition:
-    """The asset of a custom report of a source: its days are replaced in all of its tables at once."""
+    """Return the asset of a custom report of a source: its days are replaced in all of its tables at once."""
 
     @multi_asset(
         name=table_step(source, report.asset_name),
@@ -55,7 +55,7 @@ def custom_report_asset(configuration: Config, source: Source, report: CustomRep
 
 
 def wanted(source: Source, report: CustomReport) -> Wanted:
-    """What is loaded of a custom report of a source."""
+    """Return what is loaded of a custom report of a source."""
     return Wanted(report.asked, report.filter, target_of(report, source.zone), custom=report)
 
 

@@ -14,12 +14,12 @@ _POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 def asset_key(source: Source, table: str) -> AssetKey:
-    """The key of a table of a source."""
+    """Return the key of a table of a source."""
     return AssetKey([source.name, table])
 
 
 def columns_of(table: Table) -> list[TableColumn]:
-    """The columns of a warehouse table, as the UI lists them."""
+    """Return the columns of a warehouse table, as the UI lists them."""
     return [
         TableColumn(
             column.name,
@@ -34,7 +34,10 @@ def columns_of(table: Table) -> list[TableColumn]:
 def asset_spec(
     source: Source, table: Table, layer: Literal["raw", "star", "ops"], schemas: SchemaNames, needs: Sequence[str] = ()
 ) -> AssetSpec:
-    """The asset of a warehouse table: described by the table's own comments; `needs` are tables of the same source."""
+    """Return the asset of a warehouse table: described by the table's own comments.
+
+    `needs` are tables of the same source.
+    """
     return AssetSpec(
         asset_key(source, table.name),
         deps=[AssetDep(asset_key(source, name)) for name in needs],

@@ -23,7 +23,7 @@ from comagic_pipeline.warehouse.target import Account
 
 
 def dictionary_asset(source: Source, method: Method, schemas: SchemaNames) -> AssetsDefinition:
-    """The asset of a dictionary of a source: one table that every run replaces in one transaction."""
+    """Return the asset of a dictionary of a source: one table that every run replaces in one transaction."""
 
     @multi_asset(
         name=table_step(source, method.table),

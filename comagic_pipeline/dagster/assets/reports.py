@@ -17,7 +17,7 @@ from comagic_pipeline.warehouse.raw.target import RawTarget
 
 
 def report_asset(source: Source, method: Method, schemas: SchemaNames) -> AssetsDefinition:
-    """The asset of a report of a source: its days are replaced in the raw table, whole days at a time."""
+    """Return the asset of a report of a source: its days are replaced in the raw table, whole days at a time."""
     wanted = Wanted(
         method, source.filter(method.table), RawTarget(method), facts_of(method.table, source.chosen_tables)
     )

@@ -24,7 +24,7 @@ from comagic_pipeline.warehouse.star.kind import Kind
 
 
 def star_assets(source: Source, kind: Kind, shown: Sequence[Table], schemas: SchemaNames) -> AssetsDefinition:
-    """The star of a kind of a source: all its tables in one transaction for each month of the period.
+    """Return the star of a kind of a source: all its tables in one transaction for each month of the period.
 
     `shown` are the tables of its assets: tables that kinds share are filled by all of them and shown with one.
     """
@@ -81,7 +81,7 @@ def _days(first_day: date, last_day: date) -> list[date]:
 
 
 def _months(first_day: date, last_day: date) -> Iterator[tuple[date, date]]:
-    """The period cut at the ends of months: what one transaction holds does not grow with the period."""
+    """Yield the period cut at the ends of months: what one transaction holds does not grow with the period."""
     while first_day <= last_day:
         following = first_day.replace(day=1) + relativedelta(months=1)
         yield first_day, min(last_day, following - timedelta(days=1))

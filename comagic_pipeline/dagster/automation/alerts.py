@@ -85,7 +85,7 @@ def look(
 
 
 def _group(alert: Alert) -> str:
-    """Causes whose words go into one message: red checks of a source with one name."""
+    """Return causes whose words go into one message: red checks of a source with one name."""
     parts = alert.cause.split("\n")
     return "\n".join([*parts[:2], parts[-1]]) if parts[0] == "check" else alert.cause
 
@@ -138,7 +138,7 @@ def _of_source(source: Source, warehouse: Warehouse, now: datetime) -> Iterator[
 
 
 def _refused(source: Source, warehouse: Warehouse, now: datetime) -> Iterator[Alert]:
-    """Tables that kept rows which their last load would have removed; of days of reports the check tells."""
+    """Yield tables that kept rows which their last load would have removed; of days of reports the check tells."""
     with warehouse.connect() as connection:
         refused = book.refused_loads(connection, source.account_id, now - REMEMBERED)
     for table, message, step in refused:
@@ -157,7 +157,7 @@ def _are_points_spent(source: Source, warehouse: Warehouse, now: datetime) -> bo
 
 
 def _failing(config: Config, warehouse: Warehouse, now: datetime) -> set[tuple[str, ...]]:
-    """The assets whose last load failed."""
+    """Return the assets whose last load failed."""
     with warehouse.connect() as connection:
         return {
             (source.name, failure[0])

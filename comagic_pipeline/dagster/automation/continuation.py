@@ -69,7 +69,7 @@ class Continuation:
 def next_run(
     config: Config, source: Source, instance: DagsterInstance, warehouse: Warehouse, clock: Clock = utc_now
 ) -> Continuation | str:
-    """The run of a source that is to begin now, noted as begun; else why there is none, for a person.
+    """Return the run of a source that is to begin now, noted as begun; else why there is none, for a person.
 
     First tidies up: dead runs are closed and what they had loaded is shown; what a cancelled run left is forgotten, and
     what the configuration has no more.
@@ -139,7 +139,7 @@ def _forget_what_is_old(
 
 
 def _day_points(source: Source, warehouse: Warehouse, clock: Clock) -> Allowance:
-    """What is known of the day's points; asks when it was told long ago that there are none.
+    """Return what is known of the day's points; asks when it was told long ago that there are none.
 
     They may have been bought since, and while there are none a request costs none.
     """
@@ -153,7 +153,7 @@ def _day_points(source: Source, warehouse: Warehouse, clock: Clock) -> Allowance
 
 
 def choose(source: Source, left: Sequence[WaitingPeriod], points: Allowance, now: datetime) -> Continuation | str:
-    """What to do first about periods that no run has in hand, while so many of the day's points are known to be left.
+    """Return the run to begin first for pending periods that no run has, within the day's remaining points.
 
     Star days whose report waits too are built by the run that loads it.
     """
@@ -212,7 +212,7 @@ def _days_by_table(periods: Iterable[WaitingPeriod]) -> dict[str, set[date]]:
 
 
 def _newest(days: Mapping[str, set[date]], *, longest: bool = False) -> tuple[tuple[str, ...], date, date]:
-    """The newest days in a row, and the tables that lack all of them; `longest` when a request must hold them.
+    """Return the newest days in a row, and the tables that lack all of them; `longest` when a request must hold them.
 
     A table that lacks only some of them has a run of its own: to cut the period for it would cost the others points.
     """

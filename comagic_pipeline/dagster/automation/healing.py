@@ -52,7 +52,7 @@ class Healing:
         return [asset_key(self.source, name) for name in (self.table, *star)]
 
     def request(self, load_job: str, reconcile_job: str) -> RunRequest:
-        """The request for the run."""
+        """Return the request for the run."""
         period = self.first_day.isoformat(), self.last_day.isoformat()
         tags = {HEALS: self.source.name, RANGE_START: period[0], RANGE_END: period[1]}
         if self.is_load:
@@ -63,7 +63,7 @@ class Healing:
 
 
 def next_healing(source: Source, instance: DagsterInstance, warehouse: Warehouse, now: datetime) -> Healing | str:
-    """What is to be done now, noted as begun; else why there is nothing, for a person. `now` is aware."""
+    """Return what is to be done now, noted as begun; else why there is nothing, for a person. `now` is aware."""
     going_on = instance.get_runs(RunsFilter(tags={HEALS: source.name}, statuses=list(UNFINISHED)), limit=1)
     if going_on:
         return f"the run {going_on[0].run_id} mends days that differ"
@@ -82,7 +82,7 @@ def next_healing(source: Source, instance: DagsterInstance, warehouse: Warehouse
 
 
 def choose(source: Source, different: Sequence[DifferentDay], left: int) -> Healing | str:
-    """What to do first about days that differ, newest first, while `left` days may be loaded again today."""
+    """Return what to do first about days that differ, newest first, while `left` days may be loaded again today."""
     loaded = [each for each in different if each.is_loaded_again]
     if loaded:
         first_day, last_day = _newest(loaded, loaded[0].table_name)

@@ -48,18 +48,18 @@ _PRIORITY = "dagster/priority"
 
 
 def load_schedules(config: Config, source: Source, jobs: SourceJobs) -> Sequence[ScheduleDefinition]:
-    """A schedule for each scheduled load of the source's tables, by the clock of the account."""
+    """Return a schedule for each scheduled load of the source's tables, by the clock of the account."""
     return [_schedule(config, source, jobs, jobs.load, load) for load in scheduled_loads(source)]
 
 
 def report_schedules(config: Config, source: Source, jobs: SourceJobs) -> Sequence[ScheduleDefinition]:
-    """A schedule for each custom report that has one."""
+    """Return a schedule for each custom report that has one."""
     loads = scheduled_reports(source).items()
     return [_schedule(config, source, jobs, jobs.reports[report], load) for report, load in loads]
 
 
 def reconcile_schedules(source: Source, job: UnresolvedAssetJobDefinition) -> Sequence[ScheduleDefinition]:
-    """The schedule that compares the source with the API, if it has one."""
+    """Return the schedule that compares the source with the API, if it has one."""
     chosen = source.reconciliation
     reports = [method.table for method in reconciled_reports(source) if method.table in chosen.tables]
     if chosen.schedule == OFF or not reports:
@@ -89,7 +89,7 @@ def reconcile_schedules(source: Source, job: UnresolvedAssetJobDefinition) -> Se
 
 
 def retention_schedule(source: Source, job: JobDefinition) -> Sequence[ScheduleDefinition]:
-    """The schedule of the job that deletes old days; none where it is off."""
+    """Return the schedule of the job that deletes old days; none where it is off."""
     if source.retention.schedule == OFF:
         return []
     return [
@@ -143,7 +143,7 @@ def _schedule(
 
 
 def _points(config: Config, source: Source, load: ScheduledLoad, now: datetime) -> tuple[int, int | None]:
-    """How many points the load must leave for the nightly one, and how many are left beside what it takes itself.
+    """Return the points to leave for the nightly load, and those that remain after this load.
 
     None where nobody can tell: then it is for the run to find out.
     """

@@ -137,7 +137,7 @@ def _reason(error: Exception) -> str:
 def _changed_checks(
     source: Source, warehouse: Warehouse, clock: Clock, cursor: str | None
 ) -> tuple[Sequence[AssetCheckEvaluation], str]:
-    """The results of checks that differ from those that the cursor remembers, and the next cursor."""
+    """Return the results of checks that differ from those that the cursor remembers, and the next cursor."""
     told, now = json.loads(cursor or "{}"), clock()
     findings = [missing.finding(source) for missing in missing_days(source, warehouse, now)]
     findings.append(forecast(source, warehouse, now).finding(source))
@@ -153,5 +153,5 @@ def _changed_checks(
 
 
 def _what_counts(finding: Finding) -> str:
-    """What of a finding must change to be worth an event: figures of most change with every look."""
+    """Return what of a finding must change to be worth an event: figures of most change with every look."""
     return finding.description if finding.check_name == all_days_loaded.NAME else "yes" if finding.passed else "no"

@@ -64,7 +64,7 @@ class MissingDays:
 
 
 def missing_days(source: Source, warehouse: Warehouse, now: datetime) -> Iterator[MissingDays]:
-    """What is missing of each report of a source at this moment (aware)."""
+    """Yield what is missing of each report of a source at this moment (aware)."""
     now_day = today(source, now)
     days = (now_day - source.start_date).days
     expected = [source.start_date + number * _DAY for number in range(days)]
@@ -89,7 +89,7 @@ def missing_days(source: Source, warehouse: Warehouse, now: datetime) -> Iterato
 
 
 def all_days_loaded(source: Source) -> Look:
-    """The check of all reports of a source; a run checks those that it loads."""
+    """Return the check of all reports of a source; a run checks those that it loads."""
     return Look(
         [AssetCheckSpec(NAME, asset=asset_key(source, name), description=_DESCRIPTION) for name in source.reports],
         lambda warehouse, _: (missing.finding(source) for missing in missing_days(source, warehouse, utc_now())),

@@ -80,12 +80,12 @@ class _Task:
 
 
 def reconciled_reports(source: Source) -> list[Method]:
-    """The reports of a source that can be compared with the API."""
+    """Return the reports of a source that can be compared with the API."""
     return [method for method in REPORTS if method.table in source.chosen_tables]
 
 
 def default_period(source: Source, now: datetime) -> tuple[date, date]:
-    """The days that are compared when nobody names others, both included: they are all over. `now` is aware."""
+    """Return the days that are compared when nobody names others, both included: they are all over. `now` is aware."""
     last_day = today(source, now) - _DAY
     first_day = max(source.start_date, last_day - (source.reconciliation.days - 1) * _DAY)
     return max(first_day, source.horizon("raw", last_day + _DAY) or first_day), last_day
@@ -242,7 +242,7 @@ def _healed(source: Source) -> str:
 
 
 def _evaluations(instance: DagsterInstance, key: AssetKey, found: Found) -> Iterator[AssetCheckEvaluation]:
-    """A result for each day: red when it differs."""
+    """Yield a result for each day: red when it differs."""
     targets = latest_materializations(instance, key, found)
     for day, differences in sorted(found.items()):
         yield AssetCheckEvaluation(

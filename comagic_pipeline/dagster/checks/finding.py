@@ -89,7 +89,7 @@ class Look:
 
 
 def checks(name: str, *looks: Look) -> AssetChecksDefinition:
-    """The checks of some looks in one step; a run has those of the assets that it loads.
+    """Return the checks of some looks in one step; a run has those of the assets that it loads.
 
     Results are yielded as events and not as outputs: Dagster would store another event for each output, and look for
     the materialization that it is about, which takes longer than all of our SQL.

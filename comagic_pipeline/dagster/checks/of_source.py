@@ -21,7 +21,7 @@ from comagic_pipeline.warehouse.star.tables import kinds_of
 
 
 def checks_of(source: Source) -> Iterator[AssetChecksDefinition]:
-    """All checks of a source."""
+    """Yield all checks of a source."""
     chosen, timed = source.chosen_tables, timed_reports(source)
     yield checks(f"{source.name}_points_suffice", points_suffice(source))
     for method in REPORTS:

@@ -69,7 +69,10 @@ class Forecast:
 
 
 def forecast(source: Source, warehouse: Warehouse, now: datetime) -> Forecast:
-    """The forecast at this moment (aware), without a request; raises ConfigError when the key cannot be looked up."""
+    """Return the forecast at this moment (aware), without a request.
+
+    Raises ConfigError when the key cannot be looked up.
+    """
     day = today(source, now)
     volumes = known_volumes(warehouse, source, day, day)
     allowance = known_points(warehouse, source_key(source), now).allowances["day"]
@@ -78,12 +81,12 @@ def forecast(source: Source, warehouse: Warehouse, now: datetime) -> Forecast:
 
 
 def points_asset(source: Source, schemas: SchemaNames) -> AssetSpec:
-    """The asset that the check stands with: what each run spent, counted with every request."""
+    """Return the asset that the check stands with: what each run spent, counted with every request."""
     return asset_spec(source, points_spent, "ops", schemas)
 
 
 def points_suffice(source: Source) -> Look:
-    """The check of a source."""
+    """Return the check of a source."""
     key = asset_key(source, points_spent.name)
     description = "What the schedules will ask for fits into the points that are left."
     return Look(

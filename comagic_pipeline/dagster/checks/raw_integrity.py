@@ -40,7 +40,7 @@ _DESCRIPTIONS = {
 
 
 def raw_is_right(source: Source, method: Method) -> Look:
-    """The checks of a report of a source."""
+    """Return the checks of a report of a source."""
 
     def find(warehouse: Warehouse, period: Period | None) -> Iterator[Finding]:
         account_id, name = source.account_id, method.table
@@ -57,7 +57,7 @@ def raw_is_right(source: Source, method: Method) -> Look:
 
 
 def custom_report_is_right(source: Source, report: CustomReport) -> Look:
-    """The checks of a custom report; tables of a structure may have more or fewer rows than the report."""
+    """Return the checks of a custom report; tables of a structure may have more or fewer rows than the report."""
 
     def find(warehouse: Warehouse, period: Period | None) -> Iterator[Finding]:
         account_id, name = source.account_id, report.asset_name

@@ -89,7 +89,7 @@ class Rhythm:
 
 
 def rhythm(moment: datetime, last: datetime | None, found: Sequence[Silence], loaded: Set[date]) -> Rhythm:
-    """The rhythm at a moment, as far as it is known: a day that is not loaded would pass for a silent one."""
+    """Return the rhythm at a moment, as far as it is known: a day that is not loaded would pass for a silent one."""
     known_from = moment.date()
     while known_from - _DAY in loaded:
         known_from -= _DAY
@@ -101,7 +101,7 @@ def rhythm(moment: datetime, last: datetime | None, found: Sequence[Silence], lo
 def found_rhythms(
     source: Source, warehouse: Warehouse, now: datetime, methods: Collection[Method]
 ) -> Iterator[Finding]:
-    """What is found at this moment (aware) of these reports, which have times of a clock."""
+    """Yield what is found at this moment (aware) of these reports, which have times of a clock."""
     since = today(source, now) - timedelta(weeks=WEEKS + 1)
     with warehouse.connect() as connection:
         ledger = recent_days(connection, source.account_id, [method.table for method in methods], since)
@@ -120,7 +120,7 @@ def found_rhythms(
 
 
 def timed_reports(source: Source) -> list[Method]:
-    """The reports of a source whose rows have the time of a clock."""
+    """Return the reports of a source whose rows have the time of a clock."""
     return [
         method
         for method in REPORTS
@@ -131,7 +131,7 @@ def timed_reports(source: Source) -> list[Method]:
 
 
 def recent_rows(source: Source, method: Method) -> Look:
-    """The check of a report of a source."""
+    """Return the check of a report of a source."""
     return Look(
         [AssetCheckSpec(NAME, asset=asset_key(source, method.table), description=_DESCRIPTION)],
         lambda warehouse, _: found_rhythms(source, warehouse, utc_now(), [method]),

@@ -23,7 +23,7 @@ EQUAL, NO_ORPHANS = "facts_equal_raw", "no_orphan_keys"
 
 
 def star_is_right(source: Source, kind: Kind) -> Look:
-    """The checks of the facts of a kind."""
+    """Return the checks of the facts of a kind."""
     key = asset_key(source, kind.facts.name)
 
     def find(warehouse: Warehouse, period: Period | None) -> Iterator[Finding]:

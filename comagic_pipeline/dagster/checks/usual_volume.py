@@ -83,7 +83,7 @@ class Volume:
 
 
 def volume(closed: Sequence[DayRows]) -> Volume | None:
-    """The newest of the closed days of a report, oldest first, beside the last ones of its weekday."""
+    """Return the newest of the closed days of a report, oldest first, beside the last ones of its weekday."""
     if not closed:
         return None
     newest = closed[-1]
@@ -92,7 +92,7 @@ def volume(closed: Sequence[DayRows]) -> Volume | None:
 
 
 def found_volumes(source: Source, warehouse: Warehouse, now: datetime, names: Collection[str]) -> Iterator[Finding]:
-    """What is found of these reports of a source at this moment (aware)."""
+    """Yield what is found of these reports of a source at this moment (aware)."""
     since = today(source, now) - _LOOKED_AT
     with warehouse.connect() as connection:
         ledger = recent_days(connection, source.account_id, names, since)
@@ -107,7 +107,7 @@ def found_volumes(source: Source, warehouse: Warehouse, now: datetime, names: Co
 
 
 def usual_volume(source: Source, name: str) -> Look:
-    """The check of a report of a source."""
+    """Return the check of a report of a source."""
     return Look(
         [AssetCheckSpec(NAME, asset=asset_key(source, name), description=_DESCRIPTION)],
         lambda warehouse, _: found_volumes(source, warehouse, utc_now(), [name]),

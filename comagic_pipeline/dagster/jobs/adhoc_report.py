@@ -73,7 +73,7 @@ class AdhocReport(RunConfig):
 
 
 def understood(config: Config, words: AdhocReport) -> tuple[Source, CustomReport, tuple[date, date]]:
-    """What the words mean; raises ConfigError with all mistakes."""
+    """Return what the words mean; raises ConfigError with all mistakes."""
     if not words.source and len(config.sources) > 1:
         raise ConfigError(f"source: name one of {', '.join(source.name for source in config.sources)}")
     source = config.source(words.source or config.sources[0].name)
@@ -137,7 +137,7 @@ def _enum(values: Sequence[str]) -> Enum:
 
 
 def adhoc_report_job(configuration: Config) -> JobDefinition:
-    """The job, for all sources."""
+    """Return the job, for all sources."""
 
     @op(name=_STEP)
     def load(context: OpExecutionContext, config: AdhocReport, api: DataApi, warehouse: WarehouseResource) -> None:

@@ -42,12 +42,12 @@ class RetentionRun(RunConfig):
 
 
 def retention_job_name(source: Source) -> str:
-    """The name of the job that deletes what a source keeps no longer."""
+    """Return the name of the job that deletes what a source keeps no longer."""
     return f"retain_{source.name}"
 
 
 def retention_op_name(source: Source) -> str:
-    """The name of its only step, for the run's configuration."""
+    """Return the name of its only step, for the run's configuration."""
     return f"delete_old_days_of_{source.name}"
 
 
@@ -57,7 +57,7 @@ def run_config(source: Source, *, is_dry: bool) -> dict[str, Any]:
 
 
 def retention_job(source: Source) -> JobDefinition:
-    """The job of a source that has `keep_days`."""
+    """Return the job of a source that has `keep_days`."""
 
     @op(name=retention_op_name(source))
     def delete_old_days(context: OpExecutionContext, config: RetentionRun, warehouse: WarehouseResource) -> None:

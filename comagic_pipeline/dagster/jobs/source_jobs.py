@@ -44,7 +44,7 @@ class SourceJobs:
 
     @classmethod
     def of(cls, source: Source, checks: Iterable[AssetChecksDefinition]) -> "SourceJobs":
-        """The jobs that a source with these checks has."""
+        """Return the jobs that a source with these checks has."""
         return cls(
             load_job(source),
             continuation_job(source),
@@ -56,7 +56,7 @@ class SourceJobs:
         )
 
     def with_checks(self, request: RunRequest) -> RunRequest:
-        """A request for assets with the checks that come along: Dagster would add those that ask the API."""
+        """Return a request for assets with the checks that come along: Dagster would add those that ask the API."""
         if request.asset_selection is None:
             return request
         assets = set(request.asset_selection)
@@ -108,7 +108,7 @@ def reconcile_job(source: Source) -> UnresolvedAssetJobDefinition:
 
 
 def continuation_job(source: Source) -> UnresolvedAssetJobDefinition:
-    """What the sensor of a source begins: whatever waits of its tables and custom reports."""
+    """Return what the sensor of a source begins: whatever waits of its tables and custom reports."""
     return define_asset_job(
         f"continue_{source.name}",
         selection=_without_reconciliation(source, AssetSelection.key_prefixes([source.name])),
@@ -118,7 +118,7 @@ def continuation_job(source: Source) -> UnresolvedAssetJobDefinition:
 
 
 def _without_reconciliation(source: Source, selection: AssetSelection) -> AssetSelection:
-    """A load costs no more points than its rows: comparing is a job of its own."""
+    """Return a load costs no more points than its rows: comparing is a job of its own."""
     keys = [AssetCheckKey(asset_key(source, method.table), equals_api.NAME) for method in reconciled_reports(source)]
     return selection - AssetSelection.checks(*keys)
 

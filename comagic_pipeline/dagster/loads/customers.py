@@ -70,11 +70,14 @@ class Customers:
             raise all_of_them
 
     def site_ids(self, account: Account) -> Sequence[int]:
-        """The ids of the account's sites."""
+        """Return the ids of the account's sites."""
         return [row["id"] for row in self._rows(tables()["sites"], account, ("id",))]
 
     def _rows(self, method: Method, account: Account, columns: Sequence[str]) -> list[dict[str, Any]]:
-        """Columns of a dictionary: from the warehouse, where they cost no point, or from the API if it is not there."""
+        """Return columns of a dictionary.
+
+        From the warehouse, where they cost no point, or from the API if it is not there.
+        """
         with self._warehouse.connect() as connection:
             rows = stored_rows(connection, method, account.account_id, account.customer_user_id, columns)
         return rows or self._asked(method, self._source.zone, account, columns)

@@ -144,7 +144,7 @@ class ReportLoad:
         return entry
 
     def _sorted_out(self, rows: Sequence[Row], first_day: date) -> tuple[Sequence[Row], Counter[date]]:
-        """The rows that are wanted, and how many others came, by day."""
+        """Return the rows that are wanted, and how many others came, by day."""
         if self._wanted.filter is None:
             return rows, Counter()
         keeps, day_of = self._wanted.filter.keeps, self._wanted.target.day_of
@@ -176,7 +176,7 @@ class ReportLoad:
         entry.rows = sum(self._rows.values())
 
     def _asked_of(self, account: Account, period: Period) -> Sequence[Period]:
-        """What to read for an account, the newest days first."""
+        """Return what to read for an account, the newest days first."""
         if CONTINUES not in self._context.run.tags:
             return [period]
         with self._warehouse.connect() as connection:

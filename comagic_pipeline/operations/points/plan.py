@@ -64,17 +64,17 @@ class Volumes:
     skipped: frozenset[str] = frozenset()
 
     def density(self, table: str, customer: int) -> float | None:
-        """Rows a day of a report; None when it is not known of any customer."""
+        """Return rows a day of a report; None when it is not known of any customer."""
         return _of(self.rows_a_day, table, customer)
 
     def count(self, table: str, customer: int) -> int | None:
-        """Rows of a dictionary; None when they are not known of any customer."""
+        """Return rows of a dictionary; None when they are not known of any customer."""
         rows = _of(self.rows, table, customer)
         return None if rows is None else ceil(rows)
 
 
 def _of(known: Mapping[OfCustomer, float], table: str, customer: int) -> float | None:
-    """What is known of a customer, or as much as others have on average."""
+    """Return what is known of a customer, or as much as others have on average."""
     if (table, customer) in known:
         return known[table, customer]
     others = [value for (name, _), value in known.items() if name == table]
@@ -125,7 +125,7 @@ class Plan:
 def known_volumes(
     warehouse: Warehouse, source: Source, first_day: date, last_day: date, tables: Collection[str] = ()
 ) -> Volumes:
-    """What the warehouse knows of tables (empty: all that the source has) for a load of days, both included."""
+    """Return what the warehouse knows of tables (empty: all that the source has) for a load of days, both included."""
     tables = set(tables or (*source.chosen_tables, *source.reports)) | {"sites"}
     users = methods_by_table()["customer_users"]
     with warehouse.connect() as connection:
@@ -144,7 +144,10 @@ def known_volumes(
 def missing_periods(
     warehouse: Warehouse, source: Source, first_day: date, last_day: date, tables: Collection[str] = ()
 ) -> dict[str, Sequence[Period]]:
-    """The days of a period, both ends included, that reports lack, oldest first; `tables` empty means all reports."""
+    """Return the days of a period, both ends included, that reports lack, oldest first.
+
+    `tables` empty means all reports.
+    """
     days = [first_day + number * _DAY for number in range((last_day - first_day).days + 1)]
     with warehouse.connect() as connection:
         loaded = complete_days(source, connection)
@@ -163,7 +166,7 @@ def plan_load(
     tables: Collection[str] = (),
     parts: Mapping[str, Sequence[Period]] | None = None,
 ) -> Plan:
-    """What a load of these days, both included, will take; `tables` empty means all that the source has.
+    """Return what a load of these days, both included, will take; `tables` empty means all that the source has.
 
     `parts` are the periods to load of the reports that need not all of these days.
     """
@@ -181,7 +184,7 @@ def plan_load(
 def _report(
     volumes: Volumes, name: str, method: Method, parts: Sequence[Period], *, is_free: bool = False
 ) -> TablePlan:
-    """What a report takes; one that `is_free` reads what raw tables hold."""
+    """Return what a report takes; one that `is_free` reads what raw tables hold."""
     windows = [_length(*window) for part in parts for window in longest_windows(method, *part)]
     days = sum(windows)
     if name in volumes.skipped:
@@ -225,12 +228,12 @@ def _dictionary(volumes: Volumes, method: Method) -> TablePlan:
 
 
 def _pages(rows: float) -> int:
-    """How many requests take so many rows; a look whether there are any takes one."""
+    """Return how many requests take so many rows; a look whether there are any takes one."""
     return max(1, ceil(round(rows) / PAGE_ROWS))
 
 
 def done_on(points: int, day: Allowance, reserve: int, source: Source, now: datetime) -> date | None:
-    """The day, by the clock of the account, on which a load is done that leaves the reserve on each day.
+    """Return the day, by the clock of the account, on which a load is done that leaves the reserve on each day.
 
     `day` is what is known of the day's points, `now` is aware. None where the API does not tell enough.
     """
@@ -248,12 +251,12 @@ def done_on(points: int, day: Allowance, reserve: int, source: Source, now: date
 
 
 def nightly_points(source: Source, volumes: Volumes, day: date) -> int:
-    """The points that the nightly load of a day will take."""
+    """Return the points that the nightly load of a day will take."""
     return sum(_points_of(source, volumes, load, day) for load in scheduled_loads(source) if load.name == NIGHTLY)
 
 
 def normal_day_points(source: Source, volumes: Volumes, day: date) -> int:
-    """The points that all scheduled loads of a day will take."""
+    """Return the points that all scheduled loads of a day will take."""
     midnight, next_midnight = (datetime.combine(each, time(), source.zone) for each in (day, day + _DAY))
     return points_until_reset(source, volumes, midnight, next_midnight)
 
@@ -265,7 +268,7 @@ def points_until_reset(
     resets_at: datetime,
     names: Collection[str] = (NIGHTLY, HOURLY, OF_REPORT),
 ) -> int:
-    """The points that the scheduled loads of these names will take until the day's points start anew.
+    """Return the points that the scheduled loads of these names will take until the day's points start anew.
 
     Both moments are aware; a load that begins at `now` is not counted, one at `resets_at` is.
     """

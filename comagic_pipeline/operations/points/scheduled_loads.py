@@ -22,7 +22,10 @@ class ScheduledLoad:
     tables: tuple[str, ...]
 
     def period(self, source: Source, today: date) -> tuple[date, date]:
-        """The first and the last day that it loads on a day, both included: none that retention deletes again."""
+        """Return the first and the last day that it loads on a day, both included.
+
+        None that retention deletes again.
+        """
         layer = "custom_reports" if self.name == OF_REPORT else "raw"
         kept = source.horizon(layer, today) or source.start_date
         return max(source.start_date, kept, today - timedelta(days=self.days_before)), today
@@ -52,7 +55,7 @@ def scheduled_loads(source: Source) -> tuple[ScheduledLoad, ...]:
 
 
 def scheduled_reports(source: Source) -> dict[CustomReport, ScheduledLoad]:
-    """The loads of the custom reports that have a schedule: today and the `refresh_days` before it."""
+    """Return the loads of the custom reports that have a schedule: today and the `refresh_days` before it."""
     return {
         report: ScheduledLoad(
             OF_REPORT,

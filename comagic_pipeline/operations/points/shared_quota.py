@@ -30,7 +30,10 @@ class SharedBook:
 
     @contextmanager
     def open(self) -> Iterator[Known]:
-        """The page, for nobody else while the block lasts; what is changed in it is kept when the block ends."""
+        """Provide the page, for nobody else while the block lasts.
+
+        What is changed in it is kept when the block ends.
+        """
         with self._warehouse.begin() as connection:
             line, under_way = quota.lock_key(connection, self._key_id)
             known = _known(line)
@@ -57,12 +60,12 @@ class SharedBook:
 
 
 def key_id(base_url: str, secret: str) -> str:
-    """The name of a key in the book: the same for all who use it, and nothing that opens anything."""
+    """Return the name of a key in the book: the same for all who use it, and nothing that opens anything."""
     return hashlib.sha256(f"comagic_pipeline\n{base_url}\n{secret}".encode()).hexdigest()[:16]
 
 
 def known_points(warehouse: Warehouse, key: str, now: datetime) -> Known:
-    """What is known of a key's points, without a request."""
+    """Return what is known of a key's points, without a request."""
     with warehouse.connect() as connection:
         line = quota.read_key(connection, key)
     known = _known(line) if line else Known()

@@ -36,25 +36,25 @@ _EMPTY_WHILE_GOING_ON = (
 
 
 def count(days: Days, day: date) -> int:
-    """How many calls begin on a day: so many on average, fewer at weekends, at most as many as there are ids."""
+    """Return how many calls begin on a day: so many on average, fewer at weekends, at most as many as there are ids."""
     random = Random(f"{days.cast.seed}/calls/{day}/count")  # noqa: S311 - rows, not secrets
     return min(round(days.calls_per_day * _WEEKDAYS[day.weekday()] * (0.85 + 0.3 * random.random())), _PRIME)
 
 
 def rows(days: Days, day: date) -> list[Row]:
-    """The calls that begin on a day, in no particular order."""
+    """Return the calls that begin on a day, in no particular order."""
     return _Day(days.cast, day).calls(count(days, day))
 
 
 def communication_ids(cast: Cast, day: date) -> Callable[[int], int]:
-    """The communication id of the call with a number on a day: 0, 1, 2 and so on, without making the calls."""
+    """Return the communication id of the call with a number on a day: 0, 1, 2 and so on, without making the calls."""
     first = _FIRST_COMMUNICATION_ID + _first_of_day(cast, day)
     shift = _shift(_stream(cast, day).random())
     return lambda index: first + _scattered(index, shift)
 
 
 def as_of(rows: list[Row], now: str, options: Mapping[str, Any]) -> list[Row]:
-    """The rows that the API shows at a moment: calls that have ended, and on demand those that go on."""
+    """Return the rows that the API shows at a moment: calls that have ended, and on demand those that go on."""
     shown = []
     for row in rows:
         if row["finish_time"] is not None and row["finish_time"] <= now:
@@ -98,7 +98,10 @@ class _Day:
         return [self._call(_scattered(index, shift), self._second(index)) for index in range(count)]
 
     def _second(self, index: int) -> int:
-        """The second a call begins at: the first and the last of the day always, one that several share, any other."""
+        """Return the second a call begins at.
+
+        The first and the last of the day always, one that several share, any other.
+        """
         if index < 5:
             return (0, 86_399, 45_296, 45_296, 45_296)[index]
         return int((self._random() + self._random()) / 2 * 86_400)

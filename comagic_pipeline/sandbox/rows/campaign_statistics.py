@@ -21,7 +21,10 @@ _Place = tuple[int | None, int | None, Ad | None]
 
 
 def rows(days: Days, day: date) -> list[Row]:
-    """A day of all sites: campaigns with a visit or a contact, and all ads, for they cost money without one too."""
+    """Return a day of all sites.
+
+    Campaigns with a visit or a contact, and all ads, for they cost money without one too.
+    """
     sessions: defaultdict[_Place, list[int]] = defaultdict(list)
     contacts: defaultdict[_Place, list[Row]] = defaultdict(list)
     for visit in days.shown(visitor_sessions.METHOD, day):
@@ -40,7 +43,7 @@ def rows(days: Days, day: date) -> list[Row]:
 
 
 def as_of(rows: list[Row], now: str, options: Mapping[str, Any]) -> list[Row]:
-    """The rows of the site asked for; what ads cost on a day arrives the next morning."""
+    """Return the rows of the site asked for; what ads cost on a day arrives the next morning."""
     site_id = options.get("site_id")
     return [
         row | dict.fromkeys(_COSTS) if now < _arrival_of_costs(row) else row

@@ -247,7 +247,7 @@ class Cast:
         return {campaign.id: campaign for campaign in self.campaigns}
 
     def group_of(self, employee_id: int) -> Named | None:
-        """The group of an employee: the last of the employees is in none."""
+        """Return the group of an employee: the last of the employees is in none."""
         index = employee_id - self.employees[0].id
         return self.groups[index % len(self.groups)] if 0 <= index < len(self.employees) - 1 else None
 

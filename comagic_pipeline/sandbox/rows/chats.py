@@ -32,12 +32,12 @@ _STATUSES = ("succeed", "succeed", "succeed", "succeed", "lost", "refused")
 
 
 def count(days: Days, day: date) -> int:
-    """How many chats begin on a day."""
+    """Return how many chats begin on a day."""
     return round(calls.count(days, day) * _PER_CALL)
 
 
 def rows(days: Days, day: date) -> list[Row]:
-    """The chats that begin on a day: one in four in a messenger, without a visit."""
+    """Return the chats that begin on a day: one in four in a messenger, without a visit."""
     chat_id, communication_id = _IDS.of_day(days.cast, day), _COMMUNICATION_IDS.of_day(days.cast, day)
     columns = list(specification.methods()[METHOD].columns)
     day_visits = days.made(visits, day)
@@ -57,17 +57,17 @@ def rows(days: Days, day: date) -> list[Row]:
 
 
 def communication_id(cast: Cast, day: date, number: int) -> int:
-    """The communication id of the chat with a number on a day, without making it."""
+    """Return the communication id of the chat with a number on a day, without making it."""
     return _COMMUNICATION_IDS.of_day(cast, day)(number)
 
 
 def as_of(rows: list[Row], now: str, _: Mapping[str, Any]) -> list[Row]:
-    """A chat that goes on is active, has no end yet and the messages that were sent by now."""
+    """Return a chat that goes on is active, has no end yet and the messages that were sent by now."""
     return [row if _has_ended(row, now) else _so_far(row, now) for row in rows]
 
 
 def messages(days: Days, day: date) -> list[Row]:
-    """The messages that were sent on a day, in the order of time, some in chats that began the day before."""
+    """Return the messages that were sent on a day, in the order of time, some in chats that began the day before."""
     sent = [
         message
         for chat_day in (day - timedelta(days=1), day)
@@ -79,13 +79,13 @@ def messages(days: Days, day: date) -> list[Row]:
 
 
 def asked_messages(rows: list[Row], _: str, options: Mapping[str, Any]) -> list[Row]:
-    """The messages of the chats that were asked for; all of them if none were."""
+    """Return the messages of the chats that were asked for; all of them if none were."""
     chat_ids = _asked_chats(options)
     return [row for row in rows if row["chat_id"] in chat_ids] if chat_ids else rows
 
 
 def days_of_messages(cast: Cast, options: Mapping[str, Any], _: str) -> set[date]:
-    """The days on which the chats that were asked for can have messages."""
+    """Return the days on which the chats that were asked for can have messages."""
     begun = {day for chat_id in _asked_chats(options) if (day := _IDS.day(cast, chat_id))}
     return begun | {day + timedelta(days=1) for day in begun}
 
@@ -95,7 +95,7 @@ def _asked_chats(options: Mapping[str, Any]) -> set[int]:
 
 
 def _in_messenger(cast: Cast, chat_id: int, columns: list[str]) -> Row:
-    """A chat without a visit: nothing is known of the visitor but the name in the messenger."""
+    """Return a chat without a visit: nothing is known of the visitor but the name in the messenger."""
     row: Row = dict.fromkeys(columns) | WITHOUT_VISIT
     row["campaign_id"], row["campaign_name"] = cast.no_campaign_id, texts.NO_CAMPAIGN_NAME
     site = pick(cast.sites, chat_id, 1)
@@ -154,7 +154,7 @@ def _so_far(row: Row, now: str) -> Row:
 
 
 def _messages(chat: Row) -> list[Row]:
-    """The messages of a chat, spread over its time: the visitor and the employee take turns."""
+    """Return the messages of a chat, spread over its time: the visitor and the employee take turns."""
     count, duration = chat["messages_count"] or 0, int(chat["duration"] or 0)
     return [_message(chat, number, duration * number // count) for number in range(min(count, _MESSAGES_AT_MOST))]
 

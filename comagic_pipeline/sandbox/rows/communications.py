@@ -20,12 +20,12 @@ _TIME_COLUMNS = {
 
 
 def count(days: Days, day: date) -> int:
-    """How many contacts a day that is over has."""
+    """Return how many contacts a day that is over has."""
     return sum(module.count(days, day) for module in (calls, chats, offline_messages, goals))
 
 
 def rows(days: Days, day: date) -> list[Row]:
-    """The contacts of a day: those of calls as soon as the calls have ended."""
+    """Return the contacts of a day: those of calls as soon as the calls have ended."""
     columns = list(specification.methods()[METHOD].columns)
     return [
         _communication(days.cast, row, columns, time_column)

@@ -21,7 +21,7 @@ _FUNNEL = "1"
 
 
 def deals_history(days: Days, day: date) -> list[Row]:
-    """The stages that deals entered on a day."""
+    """Return the stages that deals entered on a day."""
     return [
         _stage(days, begun, number, stage)
         for stage, days_later in enumerate(_DAYS_OF_STAGES)
@@ -31,7 +31,7 @@ def deals_history(days: Days, day: date) -> list[Row]:
 
 
 def as_of(rows: list[Row], now: str, _: Mapping[str, Any]) -> list[Row]:
-    """A deal that is closed later is open so far."""
+    """Return a deal that is closed later is open so far."""
     return [
         row | {"closed_date_time": None, "revenue": None} if (row["closed_date_time"] or "") > now else row
         for row in rows
@@ -39,7 +39,7 @@ def as_of(rows: list[Row], now: str, _: Mapping[str, Any]) -> list[Row]:
 
 
 def days_of_history(_: Cast, __: Mapping[str, Any], now: str) -> set[date]:
-    """All days since the CRM was connected: the list has no period."""
+    """Return all days since the CRM was connected: the list has no period."""
     count = (date.fromisoformat(now[:10]) - _CONNECTED_ON).days + 1
     return {_CONNECTED_ON + timedelta(days=offset) for offset in range(count)}
 
@@ -135,7 +135,7 @@ def _stage(days: Days, begun: date, number: int, stage: int) -> Row:
 
 
 def _communication(days: Days, day: date, number: int) -> tuple[str | None, int | None]:
-    """What a deal began with: a call at noon, a chat of the day before, or nothing that is known here."""
+    """Return what a deal began with: a call at noon, a chat of the day before, or nothing that is known here."""
     if number == 0 and calls.count(days, day) > calls.CALL_AT_NOON:
         return "call", calls.communication_ids(days.cast, day)(calls.CALL_AT_NOON)
     day_before = day - timedelta(days=1)

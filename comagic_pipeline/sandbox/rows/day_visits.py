@@ -27,12 +27,15 @@ LONGEST = 3600
 
 
 def count(days: Days, day: date) -> int:
-    """How many visits begin on a day. One more than ten a call: the first call of tomorrow may need it."""
+    """Return how many visits begin on a day. One more than ten a call: the first call of tomorrow may need it."""
     return calls.count(days, day) * _PER_CALL + 1
 
 
 def visits(days: Days, day: date) -> list[Row]:
-    """All columns that a visit or a contact during it can have; ``date_time`` and ``duration`` are the visit's own."""
+    """Return all columns that a visit or a contact during it can have.
+
+    ``date_time`` and ``duration`` are the visit's own.
+    """
     columns = list(dict.fromkeys(column for method in _METHODS for column in specification.methods()[method].columns))
     during_calls = [
         visit
@@ -70,7 +73,7 @@ def contact(day_visits: list[Row], number: int, stride: int, columns: Iterable[s
 
 
 def _of_call(call: Row, columns: list[str]) -> Row:
-    """The visit around a call: it began some minutes before, of a call after midnight on the day before."""
+    """Return the visit around a call: it began some minutes before, of a call after midnight on the day before."""
     lead = 5 + int(luck(call["visitor_session_id"]) * 900)
     visit = {name: call.get(name) for name in columns}
     visit["id"] = visit["visitor_session_id"]

@@ -16,13 +16,13 @@ class Days(Protocol):
     several_charges: bool
 
     def made(self, maker: "Maker", day: date) -> list[Row]:
-        """The rows of a day as a generator made them, changes left aside. Not to be changed."""
+        """Return the rows of a day as a generator made them, changes left aside. Not to be changed."""
 
     def shown(self, method: str, day: date) -> list[Row]:
-        """The rows of a day that a report shows now, with the changes made to them. Not to be changed."""
+        """Return the rows of a day that a report shows now, with the changes made to them. Not to be changed."""
 
     def between(self, method: str, date_from: str, date_till: str) -> list[Row]:
-        """What :meth:`shown` gives, for a period."""
+        """Return what :meth:`shown` gives, for a period."""
 
 
 Maker = Callable[[Days, date], list[Row]]
@@ -40,5 +40,5 @@ def later(moment: str, seconds: float) -> str:
 
 
 def seconds_between(start: str, end: str) -> int:
-    """How long it is from one wall time to another."""
+    """Return how long it is from one wall time to another."""
     return int((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds())

@@ -71,7 +71,7 @@ def statuses(cast: Cast) -> list[Row]:
 
 
 def asked_statuses(rows: list[Row], options: Mapping[str, Any]) -> list[Row]:
-    """Those in use, or on demand those that were deleted."""
+    """Return those in use, or on demand those that were deleted."""
     return [row for row in rows if bool(row["is_deleted"]) == options.get("is_deleted", False)]
 
 

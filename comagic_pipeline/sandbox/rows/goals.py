@@ -16,12 +16,15 @@ _COMMUNICATION_IDS = Ids(800_000_000_000)
 
 
 def count(days: Days, day: date) -> int:
-    """How many goals are achieved on a day: as many as there are calls."""
+    """Return how many goals are achieved on a day: as many as there are calls."""
     return calls.count(days, day)
 
 
 def rows(days: Days, day: date) -> list[Row]:
-    """The goals achieved on a day, all of them during visits. ``id`` is that of the goal, the same every time."""
+    """Return the goals achieved on a day, all of them during visits.
+
+    ``id`` is that of the goal, the same every time.
+    """
     communication_id = _COMMUNICATION_IDS.of_day(days.cast, day)
     columns = list(specification.methods()[METHOD].columns)
     day_visits = days.made(visits, day)

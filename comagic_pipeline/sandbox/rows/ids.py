@@ -27,13 +27,13 @@ class Ids:
         self._first = first
 
     def of_day(self, cast: Cast, day: date) -> Callable[[int], int]:
-        """The id of the row with a number: 0, 1, 2 and so on."""
+        """Return the id of the row with a number: 0, 1, 2 and so on."""
         first = self._first + cast.id_offset + (day.toordinal() - _FIRST_DAY) * self._PER_DAY
         shift = crc32(f"{cast.seed}/{self._first}/{day}".encode()) % self._PRIME
         return lambda number: first + (number * _STRIDE + shift) % self._PRIME
 
     def day(self, cast: Cast, row_id: int) -> date | None:
-        """The day that an id belongs to; None for one that no day has."""
+        """Return the day that an id belongs to; None for one that no day has."""
         ordinal = (row_id - self._first - cast.id_offset) // self._PER_DAY + _FIRST_DAY
         return date.fromordinal(ordinal) if date.min.toordinal() < ordinal < date.max.toordinal() else None
 
@@ -47,5 +47,5 @@ def luck(number: int, salt: int = 0) -> float:
 
 
 def pick(values: Sequence[T], number: int, salt: int = 0) -> T:
-    """One of the values, by the luck of a number."""
+    """Return one of the values, by the luck of a number."""
     return values[int(luck(number, salt) * len(values))]

@@ -18,7 +18,9 @@ _SECONDS_OF_A_CHARGE = 60
 
 
 def rows(days: Days, day: date) -> list[Row]:
-    """The legs that begin on a day, of the calls that have ended: that of the subscriber, one for each employee rung.
+    """Return the legs that begin on a day, of the calls that have ended.
+
+    That of the subscriber, one for each employee rung.
 
     A call that a test added without its durations has none.
     """
@@ -32,14 +34,14 @@ def rows(days: Days, day: date) -> list[Row]:
 
 
 def charges(days: Days, day: date) -> list[Row]:
-    """What the legs of a day cost: a row for each that was connected, on demand several."""
+    """Return what the legs of a day cost: a row for each that was connected, on demand several."""
     sources = {call["id"]: call["source"] for call in _calls_around(days, day)}
     made = [_charge(leg, sources.get(leg["call_session_id"])) for leg in days.shown(METHOD, day) if leg["connect_time"]]
     return [part for charge in made for part in _parts(charge)] if days.several_charges else made
 
 
 def _calls_around(days: Days, day: date) -> list[Row]:
-    """The calls whose legs may begin on a day: a call shortly before midnight is put through after it."""
+    """Return the calls whose legs may begin on a day: a call shortly before midnight is put through after it."""
     return [*days.shown(calls.METHOD, day - timedelta(days=1)), *days.shown(calls.METHOD, day)]
 
 
@@ -135,7 +137,7 @@ def _subscriber_leg(call: Row) -> Row:
 
 
 def _operator_leg(cast: Cast, call: Row, number: int, employee: Row) -> Row:
-    """The leg of an employee who was rung in vain; what is different for one who talked is put in later."""
+    """Return the leg of an employee who was rung in vain; what is different for one who talked is put in later."""
     operations: list[dict[str, Any]] = call["scenario_operations"] or []
     action = operations[number % len(operations)] if operations else {}
     group = cast.group_of(employee["employee_id"])
@@ -186,7 +188,7 @@ def _charge(leg: Row, source: str | None) -> Row:
 
 
 def _parts(charge: Row) -> list[Row]:
-    """A charge of several minutes as one for each of them: all alike, but that the first takes the bonuses."""
+    """Return a charge of several minutes as one for each of them: all alike, but that the first takes the bonuses."""
     minutes = charge["chargeable_duration"] // _SECONDS_OF_A_CHARGE
     if not charge["total_charge"] or minutes < 2:
         return [charge]

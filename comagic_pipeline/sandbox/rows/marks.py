@@ -10,7 +10,7 @@ _ATTRIBUTES = (("first", "primary", "target"), ("secondary", "rest"), ("secondar
 
 
 def marks(cast: Cast, contact_id: int, moment: str) -> Row:
-    """The columns ``tags``, ``attributes``, ``sale_date`` and ``sale_cost`` of the contact that ended at a moment."""
+    """Return ``tags``, ``attributes``, ``sale_date`` and ``sale_cost`` of the contact that ended at a moment."""
     is_sold = luck(contact_id, 21) < 0.1
     return {
         "tags": [_tag(cast, contact_id + index, later(moment, 60 * index)) for index in range(_tags(contact_id))],

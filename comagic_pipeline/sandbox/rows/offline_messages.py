@@ -25,17 +25,20 @@ _HANDLING = ("process_time", "employee_id", "employee_full_name", "employee_answ
 
 
 def count(days: Days, day: date) -> int:
-    """How many requests come in on a day, technical ones left aside."""
+    """Return how many requests come in on a day, technical ones left aside."""
     return round(calls.count(days, day) * _PER_CALL)
 
 
 def count_asked(days: Days, day: date, options: Mapping[str, Any]) -> int:
-    """How many requests of a day are shown, those that come on demand included."""
+    """Return how many requests of a day are shown, those that come on demand included."""
     return count(days, day) + (_technical(days, day) if options.get(_ON_DEMAND) else 0)
 
 
 def rows(days: Days, day: date) -> list[Row]:
-    """The requests of a day, one in five uploaded and without a visit; then technical ones, which are no contacts."""
+    """Return the requests of a day, one in five uploaded and without a visit.
+
+    Then technical ones, which are no contacts.
+    """
     message_id, communication_id = _IDS.of_day(days.cast, day), _COMMUNICATION_IDS.of_day(days.cast, day)
     columns = list(specification.methods()[METHOD].columns)
     day_visits, contacts = days.made(visits, day), count(days, day)
@@ -58,7 +61,7 @@ def rows(days: Days, day: date) -> list[Row]:
 
 
 def as_of(rows: list[Row], now: str, options: Mapping[str, Any]) -> list[Row]:
-    """A request that is handled later waits so far; technical ones come on demand."""
+    """Return a request that is handled later waits so far; technical ones come on demand."""
     if not options.get(_ON_DEMAND):
         rows = [row for row in rows if row["communication_id"] is not None]
     return [row if (row["process_time"] or "") <= now else row | _WAITING for row in rows]

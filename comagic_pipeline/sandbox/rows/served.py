@@ -117,5 +117,5 @@ LISTS: dict[str, Listing] = {
 
 
 def is_served(method: str) -> bool:
-    """Whether the sandbox has rows for a method."""
+    """Return whether the sandbox has rows for a method."""
     return method in REPORTS or method in SUMMARIES or method in LISTS

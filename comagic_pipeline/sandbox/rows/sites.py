@@ -162,7 +162,7 @@ def segments(cast: Cast) -> list[Row]:
 
 
 def _campaigns(cast: Cast, site: Site) -> list[Campaign]:
-    """The listed campaigns of a site that show numbers in its blocks."""
+    """Return the listed campaigns of a site that show numbers in its blocks."""
     return [
         campaign for campaign in cast.campaigns if campaign.index and campaign.site is site and not campaign.deleted
     ]

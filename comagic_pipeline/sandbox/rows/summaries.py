@@ -98,7 +98,7 @@ def _counts(site: Site, tracked: list[Row]) -> Row:
 
 
 def _parts(cast: Cast, employee: Person, first: str, last: str) -> Iterator[tuple[Status, str, str]]:
-    """What an employee did from when till when, over some days: at weekends nothing."""
+    """Yield what an employee did from when till when, over some days: at weekends nothing."""
     day = date.fromisoformat(first)
     while str(day) <= last:
         lunch = 13 * 3600 + employee.id % 7 * 300

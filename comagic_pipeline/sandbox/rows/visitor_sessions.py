@@ -35,7 +35,7 @@ _CONTACTS = (
 
 
 def rows(days: Days, day: date) -> list[Row]:
-    """The visits that begin on a day, with the contacts that the other reports show for them now."""
+    """Return the visits that begin on a day, with the contacts that the other reports show for them now."""
     contacts: defaultdict[int, list[Row]] = defaultdict(list)
     for method, time_column, days_after in _CONTACTS:
         for row in days.shown(method, day + timedelta(days=days_after)):
@@ -56,13 +56,13 @@ def rows(days: Days, day: date) -> list[Row]:
 
 
 def as_of(rows: list[Row], now: str, _: Mapping[str, Any]) -> list[Row]:
-    """A visit that goes on is shown with what was done by now."""
+    """Return a visit that goes on is shown with what was done by now."""
     may_go_on = later(now, -LONGEST)
     return [row if row["date_time"] < may_go_on else _so_far(row, now) for row in rows]
 
 
 def ad_of_visit(campaign: Campaign, visitor_id: int) -> Ad | None:
-    """The ad that a visitor came by, if the campaign has any."""
+    """Return the ad that a visitor came by, if the campaign has any."""
     return campaign.ads[visitor_id % len(campaign.ads)] if campaign.ads else None
 
 

@@ -32,7 +32,7 @@ class Visits:
         self._of_campaign = [self._without_visit | _attribution(campaign) for campaign in cast.campaigns]
 
     def without_visit(self) -> Row:
-        """A contact without a visit: the built-in campaign or none at all, everything else empty."""
+        """Return a contact without a visit: the built-in campaign or none at all, everything else empty."""
         row = self._without_visit.copy()
         if self._random() < 0.5:
             row["campaign_id"] = self._cast.no_campaign_id
@@ -40,7 +40,7 @@ class Visits:
         return row
 
     def visit(self, session_id: int) -> tuple[Campaign, Row]:
-        """A contact that happened during a visit, and the campaign that brought the visitor."""
+        """Return a contact that happened during a visit, and the campaign that brought the visitor."""
         random = self._random
         campaigns = self._cast.campaigns
         index = int(random() * len(campaigns))
@@ -99,7 +99,7 @@ class Visits:
 
 
 def source_columns(source: Source) -> Row:
-    """A traffic source as all reports but that of goals tell it."""
+    """Return a traffic source as all reports but that of goals tell it."""
     return {
         "source_id": source.id,
         "source_name": source.name,
@@ -110,7 +110,7 @@ def source_columns(source: Source) -> Row:
 
 
 def _attribution(campaign: Campaign) -> Row:
-    """What every visit of a campaign has in common."""
+    """Return what every visit of a campaign has in common."""
     source = campaign.source
     row: Row = {
         "campaign_id": campaign.id,

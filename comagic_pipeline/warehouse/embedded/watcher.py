@@ -186,7 +186,10 @@ def _send(pid: int, number: signal.Signals, processes: Processes) -> None:
 
 
 def _handle(pid: int) -> int | None:
-    """A descriptor that means this process only, whatever becomes of its pid; None before Linux 5.3 and elsewhere."""
+    """Return a descriptor that means this process only, whatever becomes of its pid.
+
+    None before Linux 5.3 and elsewhere.
+    """
     try:
         return os.pidfd_open(pid)
     except ProcessLookupError:
@@ -196,7 +199,7 @@ def _handle(pid: int) -> int | None:
 
 
 def _is_held(lock: int, probe: int = fcntl.LOCK_SH) -> bool:
-    """Whether somebody else holds the lock file that is open as `lock`."""
+    """Return whether somebody else holds the lock file that is open as `lock`."""
     try:
         fcntl.flock(lock, probe | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -206,7 +209,7 @@ def _is_held(lock: int, probe: int = fcntl.LOCK_SH) -> bool:
 
 
 def _holds(pid: int, lock: int, locker: int | None) -> bool:
-    """Whether a process has an open file that holds the lock, which `locker`, if given, has taken."""
+    """Return whether a process has an open file that holds the lock, which `locker`, if given, has taken."""
     file = os.fstat(lock)
     # It may end meanwhile, and processes of other users are closed to us.
     with contextlib.suppress(OSError):
@@ -222,7 +225,7 @@ def _holds(pid: int, lock: int, locker: int | None) -> bool:
 
 
 def _parent(pid: int) -> int | None:
-    """The pid of the parent of a process; None when it is gone or the system does not show it."""
+    """Return the pid of the parent of a process; None when it is gone or the system does not show it."""
     try:
         with open(f"/proc/{pid}/stat") as status:
             return int(status.read().rpartition(")")[2].split()[1])

@@ -47,7 +47,7 @@ def upgrade(warehouse: Warehouse, methods: Iterable[Method]) -> list[str]:
 
 
 def is_current(warehouse: Warehouse) -> bool:
-    """True when no revision is missing."""
+    """Return whether no revision is missing."""
     return _revision(warehouse) == _revisions()[0]
 
 
@@ -57,7 +57,7 @@ def newest_revision() -> str:
 
 
 def check_current(warehouse: Warehouse) -> None:
-    """Raises WarehouseError when this release has migrations that the warehouse lacks, or the other way round."""
+    """Raise WarehouseError when this release has migrations that the warehouse lacks, or the other way round."""
     revision = _revision(warehouse)
     if revision == _revisions()[0]:
         return
@@ -80,7 +80,7 @@ def alembic_config(connection: Connection, warehouse: Warehouse) -> Config:
 
 
 def _revision(warehouse: Warehouse) -> str | None:
-    """The revision of the warehouse; None when nobody prepared it."""
+    """Return the revision of the warehouse; None when nobody prepared it."""
     with warehouse.connect() as connection:
         version = warehouse.quote("ops", "alembic_version")
         if connection.scalar(text("select to_regclass(:name)"), {"name": version}) is None:
@@ -91,7 +91,7 @@ def _revision(warehouse: Warehouse) -> str | None:
 
 @cache
 def _revisions() -> tuple[str, ...]:
-    """The revisions of this release, the newest first. Alembic imports the files of all of them to tell."""
+    """Return the revisions of this release, the newest first. Alembic imports the files of all of them to tell."""
     return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
 
 

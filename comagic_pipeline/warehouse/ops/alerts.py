@@ -37,13 +37,13 @@ def note(connection: Connection, seen: Collection[Alert], now: datetime) -> None
 
 
 def untold(connection: Connection) -> list[Alert]:
-    """Causes that go on and of which people do not know."""
+    """Return causes that go on and of which people do not know."""
     query = select(*_COLUMNS).where(alerts.c.told_at.is_(None), alerts.c.recovered_at.is_(None))
     return [Alert(*row) for row in connection.execute(query.order_by(alerts.c.cause))]
 
 
 def over(connection: Connection, seen: Collection[Alert]) -> list[Alert]:
-    """Causes of which people know and that are not seen any more; those that nobody knows of are forgotten."""
+    """Return causes of which people know and that are not seen any more; those that nobody knows of are forgotten."""
     gone = alerts.c.recovered_at.is_(None) & alerts.c.cause.not_in([alert.cause for alert in seen])
     connection.execute(delete(alerts).where(gone, alerts.c.told_at.is_(None)))
     return [Alert(*row) for row in connection.execute(select(*_COLUMNS).where(gone).order_by(alerts.c.cause))]
@@ -59,7 +59,7 @@ Line = tuple[str, str, str | None]
 
 
 def unmended_failures(connection: Connection, account_id: int, since: datetime) -> list[Line]:
-    """The last failures, each of a table that no later load has mended."""
+    """Return the last failures, each of a table that no later load has mended."""
     return _last_ends(connection, account_id, since, "failed")
 
 
@@ -78,7 +78,7 @@ def _last_ends(connection: Connection, account_id: int, since: datetime, event: 
 
 
 def journaled_runs(connection: Connection, run_ids: Collection[str]) -> set[str]:
-    """Those of the runs of which the journal has a failure."""
+    """Return those of the runs of which the journal has a failure."""
     query = select(journal.c.run_id).where(journal.c.run_id.in_(run_ids), journal.c.event == "failed")
     return set(connection.scalars(query))
 

@@ -130,7 +130,7 @@ def expect_of_customers(
 def waiting_days_of(
     connection: Connection, account_id: int, customer_user_id: int, table_name: str, first_day: date, last_day: date
 ) -> list[tuple[date, date]]:
-    """The days of a customer's table that wait within a period, as periods without gaps, both ends included."""
+    """Return the days of a customer's table that wait within a period, as periods without gaps, both ends included."""
     columns = waiting_days.c
     mine = _days(account_id, [table_name], first_day, last_day) & (columns.customer_user_id == customer_user_id)
     days = connection.scalars(waiting_days.select().with_only_columns(columns.day).where(mine).order_by(columns.day))
@@ -202,7 +202,7 @@ def count_try(
 
 
 def waiting_periods(connection: Connection, account_id: int) -> list[WaitingPeriod]:
-    """All that waits of an account, oldest first."""
+    """Return all that waits of an account, oldest first."""
     columns = waiting_days.c
     alike = [columns.table_name, columns.run_id, columns.not_before, columns.tries, columns.reason]
     rank = func.dense_rank().over(partition_by=alike, order_by=columns.day)
@@ -230,7 +230,7 @@ def waiting_periods(connection: Connection, account_id: int) -> list[WaitingPeri
 
 
 def periods(days: Sequence[date]) -> list[tuple[date, date]]:
-    """Days, oldest first, as periods without gaps, both ends included."""
+    """Return days, oldest first, as periods without gaps, both ends included."""
     found: list[tuple[date, date]] = []
     for day in days:
         if found and day == found[-1][1] + _DAY:

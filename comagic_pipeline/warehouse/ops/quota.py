@@ -15,7 +15,7 @@ from comagic_pipeline.warehouse.ops.tables import key_points, points_spent, requ
 
 
 def lock_key(connection: Connection, key_id: str) -> tuple[Row[Any], Sequence[Row[Any]]]:
-    """The line of a key and its requests under way; until the transaction ends nobody else gets them."""
+    """Return the line of a key and its requests under way; until the transaction ends nobody else gets them."""
     connection.execute(text("set local synchronous_commit = off"))
     query = select(key_points).where(key_points.c.key_id == key_id).with_for_update()
     line = connection.execute(query).one_or_none()
@@ -27,7 +27,7 @@ def lock_key(connection: Connection, key_id: str) -> tuple[Row[Any], Sequence[Ro
 
 
 def read_key(connection: Connection, key_id: str) -> Row[Any] | None:
-    """The line of a key as it is; None before its first request."""
+    """Return the line of a key as it is; None before its first request."""
     return connection.execute(select(key_points).where(key_points.c.key_id == key_id)).one_or_none()
 
 

@@ -43,7 +43,7 @@ class CallSums:
 
     @classmethod
     def empty(cls) -> "CallSums":
-        """A day without calls."""
+        """Return a day without calls."""
         return cls((0, 0, 0), {})
 
 
@@ -89,7 +89,7 @@ class ComparedDay:
 def compared_days(
     connection: Connection, account_id: int, table: str, first_day: date, last_day: date
 ) -> list[ComparedDay]:
-    """The loaded days of a period, both ends included, of all customers, oldest first."""
+    """Return the loaded days of a period, both ends included, of all customers, oldest first."""
     columns = loaded_days.c
     query = (
         select(
@@ -175,7 +175,7 @@ select day, campaign_id, call_source, tag_id, count(*) as calls, sum(waiting) as
 
 
 def rows_in_last_second(connection: Connection, method: Method, account: Account, day: date) -> int:
-    """How many raw rows of a day stand in its last second."""
+    """Return how many raw rows of a day stand in its last second."""
     table = raw_table(method)
     mine = (table.c.account_id == account.account_id) & (table.c.customer_user_id == account.customer_user_id)
     last_second = datetime.combine(day, time(23, 59, 59))
@@ -188,7 +188,7 @@ def rows_in_last_second(connection: Connection, method: Method, account: Account
 def rejected_keys(
     connection: Connection, account: Account, table: str, days: Collection[date]
 ) -> list[tuple[date, str]]:
-    """The days and keys of rows that could not be stored when their days were loaded."""
+    """Return the days and keys of rows that could not be stored when their days were loaded."""
     columns = rejected_rows.c
     query = select(columns.event_date, columns.row_key).where(
         columns.account_id == account.account_id,
@@ -214,7 +214,7 @@ class Probe:
 
 
 def probe_of(connection: Connection, method: Method, account: Account, days: Collection[date]) -> Probe | None:
-    """The rows that tell whether `date_till` belongs to a period; None where no day has two seconds with rows.
+    """Return the rows that tell whether `date_till` belongs to a period; None where no day has two seconds with rows.
 
     The day that was loaded last, because its rows are the least likely to have changed, and of it the second with the
     most rows, because all of them would have to vanish to mislead. No last second of a day: what arrives or vanishes
@@ -251,7 +251,7 @@ _PROBED_DAYS = 10
 
 
 def is_date_till_inclusive(connection: Connection, account_id: int) -> bool | None:
-    """Whether rows of the second `date_till` belong to a period; None until it was learned."""
+    """Return whether rows of the second `date_till` belong to a period; None until it was learned."""
     return connection.scalar(select(date_till.c.is_inclusive).where(date_till.c.account_id == account_id))
 
 
@@ -325,7 +325,7 @@ class DifferentDay:
 
 
 def different_days(connection: Connection, account_id: int, first_day: date) -> list[DifferentDay]:
-    """The days from a day on that differ, as far as is known, newest first."""
+    """Return the days from a day on that differ, as far as is known, newest first."""
     days, ledger = reconciled_days.c, loaded_days.c
     of_day = (ledger.account_id == account_id, ledger.table_name == days.table_name, ledger.day == days.day)
     loaded_at = select(func.min(ledger.loaded_at)).where(*of_day).scalar_subquery()
@@ -339,7 +339,7 @@ def different_days(connection: Connection, account_id: int, first_day: date) -> 
 
 
 def healed_since(connection: Connection, account_id: int, since: datetime) -> int:
-    """How many days were told to be loaded again since a moment."""
+    """Return how many days were told to be loaded again since a moment."""
     days = reconciled_days.c
     query = select(func.count()).where(days.account_id == account_id, days.heal_asked_at >= since)
     return int(connection.scalar(query) or 0)

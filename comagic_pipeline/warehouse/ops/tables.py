@@ -286,7 +286,7 @@ waiting_days = Table(
 
 
 def is_skipped(connection: Connection, account_id: int, table_name: str) -> bool:
-    """True when the last that the journal says of a table is that the account has no access to it."""
+    """Return whether the last that the journal says of a table is that the account has no access to it."""
     mine = (journal.c.account_id == account_id) & (journal.c.table_name == table_name)
     query = select(journal.c.event).where(mine, journal.c.event != "warning").order_by(journal.c.id.desc()).limit(1)
     return connection.scalar(query) == "skipped"

@@ -34,7 +34,7 @@ class DayRows:
 def recent_days(
     connection: Connection, account_id: int, names: Collection[str], since: date
 ) -> dict[str, list[DayRows]]:
-    """What the ledger says of each of these tables from a day on, oldest first."""
+    """Return what the ledger says of each of these tables from a day on, oldest first."""
     columns = loaded_days.c
     query = (
         select(
@@ -56,7 +56,7 @@ def recent_days(
 def silences(
     connection: Connection, warehouse: Warehouse, account_id: int, method: Method, moment: datetime
 ) -> tuple[datetime | None, list[Silence]]:
-    """The time of the last row up to a moment (wall time), and the longest silence of each of the last weeks.
+    """Return the time of the last row up to a moment (wall time), and the longest silence of each of the last weeks.
 
     Of a week counts what touched the hour of the moment, on its day of the week.
     """

@@ -29,7 +29,7 @@ class UnlikeDay:
 
 
 def kept_period(connection: Connection, account_id: int, layers: Collection[str], period: Period | None) -> Period:
-    """The days of a period, or of all time, that retention has left in all of these layers."""
+    """Return the days of a period, or of all time, that retention has left in all of these layers."""
     mine = (retained_from.c.account_id == account_id) & retained_from.c.layer.in_(layers)
     kept_from = connection.scalar(select(func.max(retained_from.c.first_day)).where(mine)) or date.min
     first_day, last_day = period or (date.min, date.max)
@@ -39,7 +39,7 @@ def kept_period(connection: Connection, account_id: int, layers: Collection[str]
 def raw_unlike_ledger(
     connection: Connection, warehouse: Warehouse, account_id: int, method: Method, period: Period
 ) -> list[UnlikeDay]:
-    """The days of which a raw table has another number of rows, of some customer, than the ledger says."""
+    """Return the days of which a raw table has another number of rows, of some customer, than the ledger says."""
     held = _HELD_IN_RAW.format(raw=warehouse.quote("raw", method.table))
     values = {"table_name": method.table}
     return _unlike_ledger(connection, warehouse, held, values, account_id, period)
@@ -48,7 +48,7 @@ def raw_unlike_ledger(
 def json_unlike_ledger(
     connection: Connection, warehouse: Warehouse, account_id: int, name: str, processor_id: int, period: Period
 ) -> list[UnlikeDay]:
-    """The same of a custom report whose rows are JSON; `name` is that of its asset."""
+    """Return the same of a custom report whose rows are JSON; `name` is that of its asset."""
     held = _HELD_AS_JSON.format(reports=warehouse.quote("star", comagic_reports.name))
     values = {"table_name": name, "processor_id": processor_id}
     return _unlike_ledger(connection, warehouse, held, values, account_id, period)
@@ -57,7 +57,7 @@ def json_unlike_ledger(
 def repeated_keys(
     connection: Connection, warehouse: Warehouse, account_id: int, method: Method, period: Period
 ) -> dict[date, int]:
-    """How many keys of rows stand on several of the days, by the first of those; within a day none does."""
+    """Return how many keys of rows stand on several of the days, by the first of those; within a day none does."""
     key = ", ".join(map(connection.dialect.identifier_preparer.quote_identifier, method.key))
     statement = _REPEATED_KEYS.format(raw=warehouse.quote("raw", method.table), key=key)
     found = connection.execute(text(statement), _values(account_id, period))
@@ -79,7 +79,10 @@ def rejected_values(connection: Connection, account_id: int, name: str, period: 
 
 
 def columns_left_out(connection: Connection, account_id: int, name: str) -> tuple[date | None, list[str]]:
-    """The newest loaded day of a table, and the columns that its rows lack; of days loaded long ago nobody knows."""
+    """Return the newest loaded day of a table, and the columns that its rows lack.
+
+    Of days loaded long ago nobody knows.
+    """
     columns = loaded_days.c
     mine = (columns.account_id == account_id) & (columns.table_name == name)
     newest = select(func.max(columns.day)).where(mine).scalar_subquery()
@@ -90,7 +93,10 @@ def columns_left_out(connection: Connection, account_id: int, name: str) -> tupl
 def facts_unlike_raw(
     connection: Connection, warehouse: Warehouse, account_id: int, kind: Kind, period: Period
 ) -> list[UnlikeDay]:
-    """The days that have more or fewer facts than rows in raw; days whose facts are due, and will come, left out."""
+    """Return the days that have more or fewer facts than rows in raw.
+
+    Days whose facts are due, and will come, left out.
+    """
     statement = _FACTS_UNLIKE_RAW.format(
         raw=warehouse.quote("raw", kind.report),
         facts=warehouse.quote("star", kind.facts.name),
@@ -102,14 +108,14 @@ def facts_unlike_raw(
 
 
 def lonely_rows(connection: Connection, warehouse: Warehouse, account_id: int, kind: Kind) -> int:
-    """How many rows of a kind's own dimension have no fact: the database does not forbid it."""
+    """Return how many rows of a kind's own dimension have no fact: the database does not forbid it."""
     names = {"owner": kind.owner, "dimension": warehouse.quote("star", kind.dimension.name)}
     statement = _LONELY_ROWS.format(**names, facts=warehouse.quote("star", kind.facts.name))
     return int(connection.scalar(text(statement), {"account_id": account_id}) or 0)
 
 
 def orphans(connection: Connection, warehouse: Warehouse, account_id: int, kind: Kind) -> dict[str, int]:
-    """How many rows point to nothing, by table and column, where the database does not see to it that none does.
+    """Return how many rows point to nothing, by table and column, where the database does not see to it that none does.
 
     It does as long as it has the foreign key: what somebody dropped, or made without a look at the rows, is counted.
     """

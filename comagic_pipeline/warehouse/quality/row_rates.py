@@ -26,7 +26,7 @@ def rows_a_day(
     first_day: date,
     last_day: date,
 ) -> dict[OfCustomer, float]:
-    """Rows a day of reports, on average over the loaded days nearest to a period; none where no day is loaded.
+    """Return rows a day of reports, on average over the loaded days nearest to a period; none where no day is loaded.
 
     A day counts when it was loaded after its end, by the clock of the account's `timezone` (an IANA name).
     """
@@ -45,7 +45,7 @@ def rows_a_day(
 
 
 def dictionary_rows(warehouse: Warehouse, account_id: int, methods: Iterable[Method]) -> dict[OfCustomer, int]:
-    """How many rows the warehouse has of dictionaries; none where it has no row."""
+    """Return how many rows the warehouse has of dictionaries; none where it has no row."""
     counts = [
         select(literal(method.table).label("table_name"), table.c.customer_user_id, func.count().label("rows"))
         .where(table.c.account_id == account_id)
@@ -60,7 +60,7 @@ def dictionary_rows(warehouse: Warehouse, account_id: int, methods: Iterable[Met
 
 
 def skipped_tables(warehouse: Warehouse, account_id: int) -> frozenset[str]:
-    """The tables of which the journal says last that the account has no access to them."""
+    """Return the tables of which the journal says last that the account has no access to them."""
     columns = journal.c
     said = (columns.account_id == account_id) & (columns.event != "warning")
     last = select(func.max(columns.id)).where(said).group_by(columns.table_name)

@@ -31,7 +31,7 @@ class HeldDay:
 
 @contextmanager
 def snapshot(warehouse: Warehouse) -> Iterator[Connection]:
-    """A connection that sees the warehouse as it is at one moment, whatever is loaded meanwhile."""
+    """Provide a connection that sees the warehouse as it is at one moment, whatever is loaded meanwhile."""
     with warehouse.connect() as connection:
         connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         with connection.begin():
@@ -39,7 +39,7 @@ def snapshot(warehouse: Warehouse) -> Iterator[Connection]:
 
 
 def held_days(connection: Connection, table: str, account: Account, first_day: date, last_day: date) -> list[HeldDay]:
-    """The loaded days of a period, both ends included, oldest first."""
+    """Return the loaded days of a period, both ends included, oldest first."""
     columns = loaded_days.c
     mine = (columns.account_id == account.account_id) & (columns.customer_user_id == account.customer_user_id)
     query = (
@@ -56,7 +56,7 @@ def held_days(connection: Connection, table: str, account: Account, first_day: d
 def rows_of_day(
     connection: Connection, method: Method, columns: Sequence[Column], account: Account, day: date
 ) -> Iterator[Sequence[tuple[Any, ...]]]:
-    """The account's rows of a day as tuples of these columns of a method, part by part: memory holds one part.
+    """Yield the account's rows of a day as tuples of these columns of a method, part by part: memory holds one part.
 
     Nested columns come as JSON texts.
     """

@@ -54,7 +54,10 @@ SQL_TYPES: dict[ColumnType, TypeEngine[Any] | type[TypeEngine[Any]]] = {
 
 @cache
 def raw_table(method: Method) -> Table:
-    """The table of a method: account, customer, the API's columns, the day (reports) and the time of the load."""
+    """Return the table of a method.
+
+    Account, customer, the API's columns, the day (reports) and the time of the load.
+    """
     columns = _columns(method)
     owner = [*OWNER]
     if method.has_period:
@@ -76,7 +79,7 @@ def raw_table(method: Method) -> Table:
 
 @cache
 def history_table(method: Method) -> Table:
-    """The versions of a dictionary's rows: what each said from `valid_from` (included) to `valid_to` (excluded).
+    """Return the versions of a dictionary's rows: what each said from `valid_from` (included) to `valid_to` (excluded).
 
     The first version of a row is valid since 1900, for the row may be older than the first load; a row that came back
     begins a new version. `valid_to` is empty while the row stands in the dictionary.
@@ -93,7 +96,7 @@ def history_table(method: Method) -> Table:
 
 
 def tables_of(method: Method) -> tuple[Table, ...]:
-    """All raw tables of a method."""
+    """Return all raw tables of a method."""
     return (raw_table(method),) if method.has_period else (raw_table(method), history_table(method))
 
 
@@ -146,7 +149,7 @@ def create_missing(connection: Connection, methods: Iterable[Method]) -> None:
 def stored_rows(
     connection: Connection, method: Method, account_id: int, customer_user_id: int, columns: Iterable[str]
 ) -> list[dict[str, Any]]:
-    """Columns of the rows that an account has in a dictionary."""
+    """Return columns of the rows that an account has in a dictionary."""
     table = raw_table(method)
     mine = (table.c.account_id == account_id) & (table.c.customer_user_id == customer_user_id)
     rows = connection.execute(select(*(table.c[name] for name in columns)).where(mine))

@@ -20,7 +20,7 @@ from comagic_pipeline.warehouse.target import Account, RejectedRow, Removed, Wri
 
 
 def day_of_moment(moment: datetime | date) -> date:
-    """The day of a value of a time column."""
+    """Return the day of a value of a time column."""
     return moment.date() if isinstance(moment, datetime) else moment
 
 
@@ -34,7 +34,7 @@ class RawTarget:
         self._time = attrgetter(method.time_column) if method.time_column else None
 
     def day_of(self, row: Any) -> date | None:
-        """The day of the row's time."""
+        """Return the day of the row's time."""
         return day_of_moment(self._time(row)) if self._time else None
 
     def make_room(self, connection: Connection, warehouse: Warehouse, first_day: date, last_day: date) -> None:
@@ -97,13 +97,13 @@ class RawTarget:
 
 
 def rows_of(method: Method, account: Account) -> ColumnElement[bool]:
-    """The rows that an account has in the raw table of a method."""
+    """Return the rows that an account has in the raw table of a method."""
     columns = raw_table(method).c
     return (columns.account_id == account.account_id) & (columns.customer_user_id == account.customer_user_id)
 
 
 def replaced_raw(method: Method) -> Replaced:
-    """How rows of the raw table of a method are replaced and compared."""
+    """Return how rows of the raw table of a method are replaced and compared."""
     return Replaced(raw_table(method), method.key, method.is_key_unique, "event_date" if method.has_period else None)
 
 

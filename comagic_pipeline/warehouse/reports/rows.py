@@ -18,7 +18,7 @@ _BATCH = 10_000
 def json_rows(
     connection: Connection, account_id: int, processor_id: int, day: date
 ) -> Iterator[Sequence[tuple[int, str]]]:
-    """The customer and the JSON text of each row of a day, in their order."""
+    """Yield the customer and the JSON text of each row of a day, in their order."""
     columns = comagic_reports.c
     mine = (columns.account_id == account_id) & (columns.processor_id == processor_id) & (columns.simple_date == day)
     query = select(columns.customer_user_id, columns.row_data).where(mine)
@@ -28,7 +28,7 @@ def json_rows(
 def table_rows(
     connection: Connection, account_id: int, declared: ReportTable, day: date
 ) -> Iterator[Sequence[tuple[Any, ...]]]:
-    """The customer and the declared columns of each row of a day, by key; JSON as texts."""
+    """Yield the customer and the declared columns of each row of a day, by key; JSON as texts."""
     table = sql_table(declared)
     columns = [table.c[column.name] for column in declared.columns]
     shown = [sql_cast(column, Text) if isinstance(column.type, JSONB) else column for column in columns]

@@ -30,7 +30,7 @@ class StructuredTarget:
     tables: Sequence[tuple[ReportTable, RowsOf]]
 
     def day_of(self, row: Any) -> date | None:
-        """The day of a row."""
+        """Return the day of a row."""
         return self.day(row)
 
     def make_room(self, connection: Connection, warehouse: Warehouse, first_day: date, last_day: date) -> None:

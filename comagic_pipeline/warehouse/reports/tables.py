@@ -54,7 +54,7 @@ class StructureChangedError(Exception):
 
 @cache
 def sql_table(table: ReportTable) -> Table:
-    """The table as SQLAlchemy knows it, partitioned by month of `simple_date`."""
+    """Return the table as SQLAlchemy knows it, partitioned by month of `simple_date`."""
     owner = ("account_id", "customer_user_id", "simple_date")
 
     def own(name: str, kind: Any, comment: str, label_ru: str | None = None) -> Column[Any]:
@@ -232,7 +232,7 @@ def present_tables(connection: Connection, homes: Iterable[ReportHome]) -> list[
 
 
 def _as_it_is(table: Table, present: Sequence[str]) -> Table:
-    """The declared columns that are present, then those that are present and not declared any more."""
+    """Return the declared columns that are present, then those that are present and not declared any more."""
     columns = [
         Column(each.name, each.type, comment=each.comment, info=each.info)
         for each in table.columns

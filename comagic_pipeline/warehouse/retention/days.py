@@ -73,20 +73,20 @@ class _Part(Protocol):
         """The names."""
 
     def obstacles(self, connection: Connection, period: Period) -> list[str]:
-        """What of other people depends on these days, so that they cannot be deleted: a sentence each."""
+        """Return what of other people depends on these days, so that they cannot be deleted: a sentence each."""
 
     def months(self, connection: Connection, horizon: date) -> set[date]:
-        """The first days of the months that may have something older than the horizon."""
+        """Return the first days of the months that may have something older than the horizon."""
 
     def count(self, connection: Connection, period: Period) -> dict[str, int]:
-        """Rows of days, both included."""
+        """Return rows of days, both included."""
 
     def delete(self, connection: Connection, period: Period) -> tuple[dict[str, int], list[str]]:
         """Delete the rows of days, both included; gives their numbers and the dropped partitions."""
 
 
 def count_outdated(warehouse: Warehouse, account_id: int, layer: Layer, horizon: date) -> Iterator[Outdated]:
-    """What is older than the horizon, the first day that is kept; nothing is changed."""
+    """Yield what is older than the horizon, the first day that is kept; nothing is changed."""
     for part, period in _work(warehouse, account_id, layer, horizon):
         started = time.monotonic()
         with warehouse.begin() as connection:
@@ -120,7 +120,7 @@ def delete_outdated(warehouse: Warehouse, account_id: int, layer: Layer, horizon
 
 
 def retained_from(connection: Connection, account_id: int, layer: Layer) -> date | None:
-    """The first day of which nothing was deleted; None when nothing ever was."""
+    """Return the first day of which nothing was deleted; None when nothing ever was."""
     columns = ops.retained_from.c
     mine = (columns.account_id == account_id) & (columns.layer == layer)
     found: date | None = connection.scalar(select(columns.first_day).where(mine))
@@ -128,7 +128,7 @@ def retained_from(connection: Connection, account_id: int, layer: Layer) -> date
 
 
 def _work(warehouse: Warehouse, account_id: int, layer: Layer, horizon: date) -> Iterator[tuple[_Part, Period]]:
-    """What to do, month by month: the month of the horizon up to the day before it."""
+    """Yield what to do, month by month: the month of the horizon up to the day before it."""
     with warehouse.begin() as connection:
         parts = list(_parts(connection, warehouse, account_id, layer))
         months = [part.months(connection, horizon) for part in parts]
@@ -194,7 +194,7 @@ class _Report:
         return found
 
     def obstacles(self, connection: Connection, period: Period) -> list[str]:
-        """What hinders the drop of a month, or the deletion of its rows."""
+        """Return what hinders the drop of a month, or the deletion of its rows."""
         return [
             obstacle
             for table_name in self._present(connection)
@@ -230,7 +230,7 @@ class _Report:
                 )
 
     def count(self, connection: Connection, period: Period) -> dict[str, int]:
-        """Rows of days, both included."""
+        """Return rows of days, both included."""
         return {self._shown(name): self._count(connection, name, period) for name in self._present(connection)}
 
     def delete(self, connection: Connection, period: Period) -> tuple[dict[str, int], list[str]]:
@@ -259,7 +259,7 @@ class _Report:
         return schema
 
     def _present(self, connection: Connection) -> list[str]:
-        """The tables that are there: somebody may have dropped one."""
+        """Return the tables that are there: somebody may have dropped one."""
         names = {name: {"name": self.warehouse.quote(self.schema, name)} for name in self.tables}
         return [name for name, value in names.items() if connection.scalar(text("select to_regclass(:name)"), value)]
 
@@ -285,7 +285,7 @@ class _Report:
 
     @staticmethod
     def _is_whole(part: Partition, period: Period) -> bool:
-        """True when all days of a partition are old."""
+        """Return whether all days of a partition are old."""
         return period[0] <= part.first_day and part.last_day <= period[1]
 
     @staticmethod
@@ -322,7 +322,7 @@ class _Report:
         return rows
 
     def _holds_others(self, connection: Connection, partition: str) -> bool:
-        """True when a partition, by its quoted name, has rows that are not the account's."""
+        """Return whether a partition, by its quoted name, has rows that are not the account's."""
         # Two ranges, for which the index serves; <> would read all that is the account's.
         sides = (f"exists (select from {partition} where account_id {sign} :account_id)" for sign in "<>")
         return bool(connection.scalar(text(f"select {' or '.join(sides)}"), {"account_id": self.account_id}))

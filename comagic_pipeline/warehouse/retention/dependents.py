@@ -23,7 +23,9 @@ class ForeignKey:
 
 
 def dependents(connection: Connection, table: str) -> list[str]:
-    """What hinders the drop of a table, given by its quoted name, or of one of its partitions: kind and name of each.
+    """Return what hinders the drop of a table, given by its quoted name, or of one of its partitions.
+
+    Kind and name of each.
 
     Foreign keys of a parent table are left out: whether they hinder is a question of rows (`foreign_keys`).
     """
@@ -31,13 +33,13 @@ def dependents(connection: Connection, table: str) -> list[str]:
 
 
 def foreign_keys(connection: Connection, tables: Collection[str], own: Collection[str] = ()) -> list[ForeignKey]:
-    """The foreign keys that refer to tables, given by their quoted names, except those of our `own` tables."""
+    """Return the foreign keys that refer to tables, given by their quoted names, except those of our `own` tables."""
     found = connection.execute(_foreign_keys, {"tables": [*tables], "own": [*own]})
     return [ForeignKey(row.name, row.referencing, row.join, row.cascades) for row in found]
 
 
 def joined(objects: Sequence[str], most: int = 5) -> str:
-    """The objects as a part of a sentence; of many the first ones."""
+    """Return the objects as a part of a sentence; of many the first ones."""
     more = f" and {len(objects) - most} more" if len(objects) > most else ""
     return ", ".join(objects[:most]) + more
 

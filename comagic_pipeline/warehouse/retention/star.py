@@ -28,7 +28,7 @@ class Facts:
     kind: Kind
 
     def months(self, connection: Connection, horizon: date) -> set[date]:
-        """The months of the account's facts, and of the days that wait to be built."""
+        """Return the months of the account's facts, and of the days that wait to be built."""
         days = connection.scalars(
             self._filled(_MONTHS), {"account_id": self.account_id, "horizon": horizon, "facts": self.kind.facts.name}
         )
@@ -40,7 +40,7 @@ class Facts:
         return [target.name for target in self.kind.tables]
 
     def obstacles(self, connection: Connection, period: Period) -> list[str]:
-        """The foreign keys of other people whose rows refer to a row of these days and hold it fast."""
+        """Return the foreign keys of other people whose rows refer to a row of these days and hold it fast."""
         own = [self._quoted(target) for target in metadata.sorted_tables]
         keys = {target: foreign_keys(connection, [self._quoted(target)], own) for target in self._tables}
         if not any(keys.values()):
@@ -65,7 +65,7 @@ class Facts:
         )
 
     def count(self, connection: Connection, period: Period) -> dict[str, int]:
-        """Rows of days, both included."""
+        """Return rows of days, both included."""
         self._find(connection, period)
         owner = self.kind.owner
         outdated = table("outdated", column(owner))

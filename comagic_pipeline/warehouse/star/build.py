@@ -168,7 +168,7 @@ class _Steps:
         self._change(target, "deleted", delete_owned(target, "vanished", self._kind.owner))
 
     def facts_per_day(self) -> dict[date, int]:
-        """The rows of every day that has some."""
+        """Return the rows of every day that has some."""
         counted = self._execute("select full_date::date as day, count(*) as facts from period_rows group by 1")
         return {row.day: row.facts for row in counted}
 
@@ -193,7 +193,7 @@ class _Steps:
 
 @cache
 def _sql(kind: str, step: str) -> str:
-    """The text of a step's file: the kind's own, else the one that all kinds share."""
+    """Return the text of a step's file: the kind's own, else the one that all kinds share."""
     folder = files(__package__)
     own = folder.joinpath("kinds", kind, f"{step}.sql")
     return (own if own.is_file() else folder.joinpath("shared", f"{step}.sql")).read_text(encoding="utf-8")
@@ -204,7 +204,7 @@ def _is_measure(column: Column[Any]) -> bool:
 
 
 def _fitted(column: Column[Any]) -> str:
-    """The expression for a value of a column: cut to what it can hold, for one odd value must not stop a day.
+    """Return the expression for a value of a column: cut to what it can hold, for one odd value must not stop a day.
 
     Where the API gives NULL, a NOT NULL column gets 0, false or 'unknown': an empty string would look like an answer,
     and 'unknown' is none of the API's codes.

@@ -21,7 +21,7 @@ metadata = MetaData(
 
 
 def table(name: str, label_ru: str, comment: str, *items: SchemaItem, metadata: MetaData = metadata) -> Table:
-    """A table; `label_ru` names its Russian view, `comment` says what a row is."""
+    """Return a table; `label_ru` names its Russian view, `comment` says what a row is."""
     return Table(name, metadata, *items, comment=comment, info={"label_ru": label_ru})
 
 
@@ -34,7 +34,7 @@ def column(
     nullable: bool = False,
     default: str | None = None,
 ) -> Column[Any]:
-    """A column that is NOT NULL unless said otherwise; `default` is an SQL expression.
+    """Return a column that is NOT NULL unless said otherwise; `default` is an SQL expression.
 
     `label_ru` names it in the Russian view; None leaves it out of there.
     """
@@ -50,22 +50,22 @@ def column(
 
 
 def surrogate_id(label_ru: str = "Идентификатор записи") -> Column[Any]:
-    """The primary key `id`, given by the database."""
+    """Return the primary key `id`, given by the database."""
     comment = "Surrogate key, stable over rebuilds"
     return Column("id", Integer, Identity(), primary_key=True, comment=comment, info={"label_ru": label_ru})
 
 
 def account_id() -> Column[Any]:
-    """The source that a row belongs to."""
+    """Return the source that a row belongs to."""
     return column("account_id", Integer, "Идентификатор подключенного аккаунта", "Source, general_accounts.account_id")
 
 
 def customer_user_id() -> Column[Any]:
-    """The customer of an agent that a row belongs to, as in raw. It stands behind the columns that mybi has."""
+    """Return the customer of an agent that a row belongs to, as in raw. It stands behind the columns that mybi has."""
     comment = "Customer of an agent, else 0"
     return column("customer_user_id", BigInteger, "Идентификатор клиента агента", comment, default="0")
 
 
 def key(name: str, target: Table, label_ru: str, comment: str) -> Column[Any]:
-    """A key to the surrogate id of another table."""
+    """Return a key to the surrogate id of another table."""
     return column(name, Integer, label_ru, comment, ForeignKey(target.c.id))

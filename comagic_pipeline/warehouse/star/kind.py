@@ -66,23 +66,23 @@ class Kind:
         return unique_columns(self.dimension)[-1]
 
     def array(self, child: Table) -> str:
-        """The array of the report that a child table holds the items of."""
+        """Return the array of the report that a child table holds the items of."""
         return child.name.removeprefix(f"{self.dimension.name}_")
 
 
 def owner_of(dimension: Table) -> str:
-    """The column by which other tables refer to a kind's dimension."""
+    """Return the column by which other tables refer to a kind's dimension."""
     return f"{dimension.name.removeprefix(_PREFIX)}_id"
 
 
 def unique_columns(table: Table) -> list[str]:
-    """The columns of the constraint `<table>_key`, which tells rows apart by value."""
+    """Return the columns of the constraint `<table>_key`, which tells rows apart by value."""
     (constraint,) = (each for each in table.constraints if isinstance(each, UniqueConstraint))
     return [each.name for each in constraint.columns]
 
 
 def dimension_table(name: str, label_ru: str, comment: str, own_id: Column[int], *columns: Column[object]) -> Table:
-    """A kind's own dimension; `own_id` is the surrogate key, the first of `columns` is the API's id."""
+    """Return a kind's own dimension; `own_id` is the surrogate key, the first of `columns` is the API's id."""
     return table(
         name,
         label_ru,
@@ -98,7 +98,7 @@ def dimension_table(name: str, label_ru: str, comment: str, own_id: Column[int],
 
 
 def facts_table(label_ru: str, comment: str, dimension: Table, *measures: Column[object]) -> Table:
-    """The facts of a kind: keys to the shared dimensions and its own one, and measures."""
+    """Return the facts of a kind: keys to the shared dimensions and its own one, and measures."""
     name, owner = f"{dimension.name}_facts", owner_of(dimension)
     return table(
         name,
@@ -122,7 +122,7 @@ def facts_table(label_ru: str, comment: str, dimension: Table, *measures: Column
 
 
 def tags_table(label_ru: str, dimension: Table) -> Table:
-    """The tags of a kind's rows. The columns after `tag_type` are ours: who put the tag, and when."""
+    """Return the tags of a kind's rows. The columns after `tag_type` are ours: who put the tag, and when."""
     name, owner = f"{dimension.name}_tags", owner_of(dimension)
     return table(
         name,
@@ -146,7 +146,7 @@ def tags_table(label_ru: str, dimension: Table) -> Table:
 
 
 def attributes_table(label_ru: str, dimension: Table) -> Table:
-    """The flags of a kind's rows."""
+    """Return the flags of a kind's rows."""
     name, owner = f"{dimension.name}_attributes", owner_of(dimension)
     return table(
         name,
@@ -164,7 +164,7 @@ def attributes_table(label_ru: str, dimension: Table) -> Table:
 
 
 def visitor_columns() -> list[Column[object]]:
-    """Who came, and how, in the dimensions of kinds that happen on a site; empty where the API gives none."""
+    """Return who came, and how, in the dimensions of kinds that happen on a site; empty where the API gives none."""
     return [
         column("visitor_id", BigInteger, "Идентификатор посетителя", "Visitor id in the API", nullable=True),
         column("person_id", BigInteger, "Идентификатор персоны", "A person may own several visitors", nullable=True),
@@ -178,7 +178,7 @@ def visitor_columns() -> list[Column[object]]:
 
 
 def source_columns() -> list[Column[object]]:
-    """The detailed traffic source, which all reports of visitors have but that of goals."""
+    """Return the detailed traffic source, which all reports of visitors have but that of goals."""
     return [
         column("source_name", String(256), "Источник рекламы", "Name of the detailed traffic source", nullable=True),
         column("channel_code", String(64), "Код канала", "Channel in the current source model", nullable=True),
@@ -186,7 +186,7 @@ def source_columns() -> list[Column[object]]:
 
 
 def communication_columns() -> list[Column[object]]:
-    """What chats, offline messages and goals have as communications."""
+    """Return what chats, offline messages and goals have as communications."""
     session = "Идентификатор сессии посетителя"
     return [
         column("communication_number", Integer, "Номер обращения", "Ordinal among the person's", nullable=True),
@@ -196,7 +196,7 @@ def communication_columns() -> list[Column[object]]:
 
 
 def sale_cost() -> Column[object]:
-    """The amount of the deal that a communication led to."""
+    """Return the amount of the deal that a communication led to."""
     return column("sale_cost", Numeric(18, 2), "Сумма сделки", "Amount of its deal; empty without one", nullable=True)
 
 

@@ -26,7 +26,7 @@ from comagic_pipeline.warehouse.star.kind import unique_columns
 
 
 def value_columns(target: Table) -> list[str]:
-    """The columns that rows bring along: all but the surrogate id and the account."""
+    """Return the columns that rows bring along: all but the surrogate id and the account."""
     return [each.name for each in target.columns if each.name not in ("id", "account_id")]
 
 

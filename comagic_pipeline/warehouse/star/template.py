@@ -18,7 +18,7 @@ def fill(sql: str, names: Mapping[str, str]) -> str:
 
 
 def is_filled_by(sql: str, names: Mapping[str, str]) -> bool:
-    """True when every placeholder has a name."""
+    """Return whether every placeholder has a name."""
     return set(_PLACEHOLDER.findall(sql)) <= names.keys()
 
 
@@ -28,12 +28,12 @@ def names_of_schemas(schemas: Schemas) -> dict[str, str]:
 
 
 def quoted(*names: str) -> str:
-    """A quoted name, of its parts: schema and table. SQLAlchemy's own quoting doubles percent signs."""
+    """Return a quoted name, of its parts: schema and table. SQLAlchemy's own quoting doubles percent signs."""
     return ".".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
 def names_of_kind(kind: Kind) -> dict[str, str]:
-    """What the files call the tables of a kind and its columns; each child by its array, as in `{tags}`."""
+    """Return what the files call the tables of a kind and its columns; each child by its array, as in `{tags}`."""
     return {
         "kind": kind.name,
         "report": kind.report,

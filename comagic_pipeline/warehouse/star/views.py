@@ -36,7 +36,7 @@ _LONGEST_NAME = 63
 
 
 def views_schema(schemas: Schemas) -> str:
-    """The schema of the Russian views: that of the star with `_views` behind."""
+    """Return the schema of the Russian views: that of the star with `_views` behind."""
     return f"{schemas.star[: _LONGEST_NAME - len('_views')]}_views"
 
 
@@ -75,7 +75,10 @@ def create_views(
 
 
 def unique_names(labels: Iterable[str]) -> list[str]:
-    """The labels as PostgreSQL cuts them, after 63 bytes; of those that are then alike the later ones get a number."""
+    """Return the labels as PostgreSQL cuts them, after 63 bytes.
+
+    Of those that are then alike the later ones get a number.
+    """
     names: list[str] = []
     for label in labels:
         name, number = _cut(label, _LONGEST_NAME), 1
@@ -87,7 +90,7 @@ def unique_names(labels: Iterable[str]) -> list[str]:
 
 
 def _cut(label: str, length: int) -> str:
-    """The first bytes of a label, no letter of it halved."""
+    """Return the first bytes of a label, no letter of it halved."""
     return label.encode()[:length].decode(errors="ignore")
 
 
@@ -116,7 +119,7 @@ def _is_shown(column: Column[object]) -> bool:
 
 
 def _family(table: Table) -> str:
-    """What the comment of a view begins with: by that it is known as one of ours."""
+    """Return what the comment of a view begins with: by that it is known as one of ours."""
     return str(table.info.get("family", table.name))
 
 

@@ -172,7 +172,7 @@ def create_marts(connection: Connection, schemas: Schemas) -> list[str]:
 
 
 def mart_query(mart: Table, schemas: Schemas) -> str:
-    """The SELECT of a mart, over all the kinds that it is about."""
+    """Return the SELECT of a mart, over all the kinds that it is about."""
     sql = files(__package__).joinpath(f"{mart.name}.sql").read_text(encoding="utf-8")
     names = names_of_schemas(schemas)
     if "{kind}" not in sql:
