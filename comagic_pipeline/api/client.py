@@ -66,7 +66,7 @@ class Credentials(Protocol):
         """Return the key to send."""
 
     def renew(self, client: "Client") -> bool:
-        """Called when the API refused the key."""
+        """Make a new key after the API refused the last one; return whether there is one."""
 
 
 class Token:

@@ -250,7 +250,7 @@ def cast(kind: ColumnType, value: Any, zone: tzinfo) -> Any:
 
 
 def _is_storable(number: Decimal | None) -> bool:
-    """False for what PostgreSQL's numeric does not take, or what spoils every sum: NaN, infinities, 1e999999."""
+    """Return whether PostgreSQL's numeric takes a number and sums survive it: no NaN, infinity, 1e999999."""
     if number is None:
         return True
     return number.is_finite() and -_LARGEST_EXPONENT < number.adjusted() < _LARGEST_EXPONENT

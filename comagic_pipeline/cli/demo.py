@@ -89,7 +89,6 @@ def show(console: Console) -> None:
 @click.command("demo")
 def command() -> None:
     """Load 30 days of a made-up account into the embedded PostgreSQL: no key, no server, no config needed."""
-
     console = Console()
     finish(demo(console), console)
     show(console)

@@ -147,7 +147,6 @@ def command(
     prints_json: bool,
 ) -> None:
     """Show what ran last, what it changed and cost, and what to do where it failed; the newest lines come last."""
-
     wanted = Wanted(lines, source_name, status, day, table)
     found = latest(load_config(), wanted)
     if prints_json:

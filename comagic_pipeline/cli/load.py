@@ -370,7 +370,6 @@ def command(
     as_json: bool,
 ) -> None:
     """Load days of a source and build their star, as a run of the same job that the UI shows."""
-
     config = load_config()
     source = chosen_source(config, source_name)
 

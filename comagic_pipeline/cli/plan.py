@@ -262,7 +262,6 @@ def show_plan(
     as_json: bool,
 ) -> None:
     """Show what a load would take."""
-
     try:
         summary = plan(config, source, begin, till, tables, only_missing=only_missing)
     except ComagicError as error:

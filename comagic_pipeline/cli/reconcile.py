@@ -208,7 +208,6 @@ def command(
     as_json: bool,
 ) -> None:
     """Compare loaded days with what CoMagic says: calls, waiting, talking by campaign, call source and tag."""
-
     config = load_config()
     source = chosen_source(config, source_name)
 

@@ -225,7 +225,6 @@ def command(
     as_json: bool,
 ) -> None:
     """Load days of the custom report NAME, as the configuration or its asset calls it; without NAME show them all."""
-
     config = load_config()
 
     console = Console(stderr=as_json)

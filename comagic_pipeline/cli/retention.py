@@ -101,7 +101,6 @@ def show(summary: Summary, console: Console) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(source_name: str | None, is_dry: bool, as_json: bool) -> None:
     """Delete the days that are older than `retention.keep_days` of the configuration."""
-
     config = load_config()
     source = chosen_source(config, source_name)
 

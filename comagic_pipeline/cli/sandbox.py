@@ -22,7 +22,6 @@ def command(
     port: int, seed: int, calls_per_day: int, campaigns: int, customers: int, day_limit: int, minute_limit: int
 ) -> None:
     """Serve a made-up account over the documented Data API, for trying things out without points."""
-
     require_free_port(port, "--port")
     click.echo(f"sandbox API: http://127.0.0.1:{port}/v2.0   key: {SANDBOX_TOKEN}   (Ctrl-C stops it)", err=True)
     world = World(seed=seed, calls_per_day=calls_per_day, campaigns=campaigns, customers=customers)

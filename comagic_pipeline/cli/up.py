@@ -108,7 +108,6 @@ def _keep_alive(config: Config, stack: ExitStack) -> list[EmbeddedServer]:
 @click.option("--allow-host", "hosts", multiple=True, help="Another name of this machine in browsers; may be repeated.")
 def command(host: str, port: int, hosts: tuple[str, ...]) -> None:
     """Run the Dagster web server, daemon and code server: UI, backfills, schedules. Ctrl-C stops them."""
-
     config = load_config()
 
     up(config, host, port, Console(), hosts)

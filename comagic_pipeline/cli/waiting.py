@@ -76,7 +76,6 @@ def show(days: list[WaitingDays], console: Console) -> None:
 @click.option("--json", "prints_json", is_flag=True, help="Print them as JSON.")
 def command(is_given_up: bool, prints_json: bool) -> None:
     """Show the days that loads left, which go on by themselves while `up` runs."""
-
     config = load_config()
     days = waiting_days(config)
     if prints_json:

@@ -21,7 +21,7 @@ class Sessions:
         self._ends: dict[str, datetime] = {}
 
     def login(self, login: str, password: str) -> dict[str, Any]:
-        """``data`` of login.user without the account: a new key and when it ends, as a Unix timestamp."""
+        """Return ``data`` of login.user without the account: a new key and when it ends, as a Unix timestamp."""
         if self._settings.logins.get(login) != password:
             raise ApiError("auth_error")
         token, end = secrets.token_hex(20), self._now() + SESSION_LIFETIME

@@ -79,6 +79,6 @@ class SlowBody(_RawBody):
 
 
 async def _until_disconnected(receive: Receive) -> None:
-    """uvicorn must know that the connection is gone, or it sends an answer of its own."""
+    """Tell uvicorn that the connection is gone, or it sends an answer of its own."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -142,7 +142,7 @@ class Warehouse:
             return f"{' '.join(version.split()[:2])}, UTF8{pooled}"
 
     def _open_session(self, _dialect: Any, _record: Any, _positional: Any, options: dict[str, Any]) -> Any:
-        """Called by SQLAlchemy for each connection of its pool."""
+        """Open a session; SQLAlchemy calls this for each connection of its pool."""
         connection = open_session(options, is_pooler_known=self._has_connected)
         self._has_connected = True
         return connection

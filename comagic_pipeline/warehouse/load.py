@@ -213,7 +213,7 @@ class DayLoad:
         self._forget()
 
     def _forget(self) -> None:
-        """What was written is committed, or void."""
+        """Forget what was written: it is committed, or void."""
         self._emptied.clear()
         self._refused = {}
         self._rows_of_day.clear()

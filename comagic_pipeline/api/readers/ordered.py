@@ -65,7 +65,7 @@ class _Place:
 
 
 def ordered_runs(requests: RowRequests, bound: Bound, window: Window, max_offset: int) -> Iterator[Proven]:
-    """Runs of rows in the order of time, each proven by the page that follows it.
+    """Yield runs of rows in the order of time, each proven by the page that follows it.
 
     Raises SinglePageError with the first page, MiscountedError, UnorderedError also when pages do not fit after several
     tries, IncompleteAnswerError when the window costs too many points, and what Client.call raises.

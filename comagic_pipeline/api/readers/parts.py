@@ -88,9 +88,9 @@ class PartReader:
     def runs(
         self, start: datetime, end: datetime, answer: Answer | None = None, known: Known | None = None
     ) -> Iterator[Proven]:
-        """Runs of rows of a period, proven or confirmed; `answer` is its first page and `known` an earlier reading.
+        """Yield runs of rows of a period, proven or confirmed.
 
-        Raises IncompleteAnswerError and what Client.call raises.
+        `answer` is its first page, `known` an earlier reading. Raises IncompleteAnswerError and what Client.call raises.
         """
         answer = answer or self.bound.page(start, end)
         is_cut = known is None and end - start > self._shortest and self._is_shuffled_beyond_a_page(answer)
@@ -105,7 +105,7 @@ class PartReader:
     def parts(
         self, start: datetime, end: datetime, answer: Answer, rows: int | None, known: Known | None = None
     ) -> Iterator[Proven]:
-        """Runs of the parts of a period that has so many `rows`, of which `answer` is a page."""
+        """Yield runs of the parts of a period that has so many `rows`, of which `answer` is a page."""
         is_single = self.looks_shuffled(answer.rows)
         part_rows = (_FILLED if is_single else _PART_PAGES) * self._page_rows(answer)
         parts = min(max(2, ceil((rows or 0) / part_rows)), _PARTS)
@@ -187,7 +187,7 @@ class PartReader:
         return self._page_rows(answer) if self.is_shuffled else HELD_PAGES * self._requests.page_rows
 
     def _narrowed(self, reading: Reading) -> Iterator[Proven]:
-        """Runs of a reading: days that add up are proven, found by counting halves of those that do not."""
+        """Yield runs of a reading: days that add up are proven, found by counting halves of the others."""
         middle = _middle(reading)
         if not reading.difference or middle is None or self.bound.narrowing <= 0:
             yield self._confirmed(reading)

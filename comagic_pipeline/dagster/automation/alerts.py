@@ -148,7 +148,7 @@ def _refused(source: Source, warehouse: Warehouse, now: datetime) -> Iterator[Al
 
 
 def _are_points_spent(source: Source, warehouse: Warehouse, now: datetime) -> bool:
-    """False once the points are there again, though days still wait for their turn; True where nobody can tell."""
+    """Return whether the day's points are still spent; True where nobody can tell."""
     try:
         day = known_points(warehouse, source_key(source), now).allowances["day"]
     except ConfigError:
@@ -169,7 +169,7 @@ def _failing(config: Config, warehouse: Warehouse, now: datetime) -> set[tuple[s
 def _red_checks(
     instance: DagsterInstance, checks: Iterable[AssetCheckKey], causes: set[str], failing: set[tuple[str, ...]]
 ) -> Iterator[Alert]:
-    """Checks whose latest result is red, but those that only repeat a cause: days of a load that failed, no points."""
+    """Yield failed checks, except those that only repeat a cause already reported: a failed load, no points left."""
     keys = list(checks)
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     partitions: dict[AssetCheckKey, list[str]] = {}

@@ -75,7 +75,7 @@ def continuation_sensor(config: Config, source: Source, jobs: SourceJobs, clock:
 def healing_sensor(
     config: Config, source: Source, jobs: SourceJobs, reconcile: UnresolvedAssetJobDefinition, clock: Clock = utc_now
 ) -> SensorDefinition:
-    """Loads days again that differ from what CoMagic says, and compares them again."""
+    """Return the sensor that loads differing days again, and compares them again."""
 
     @sensor(
         name=f"heal_{source.name}",

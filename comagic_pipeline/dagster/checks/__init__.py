@@ -1,3 +1,4 @@
-"""Asset checks: what a user looks at to know that all is well. A module for each, or for those of one look at the
-warehouse; `finding` is what they are made of, `of_source` says which assets have which.
+"""Asset checks: a module for each, or for those that one look at the warehouse answers.
+
+`finding` is what they are made of, `of_source` lists the checks of a source.
 """

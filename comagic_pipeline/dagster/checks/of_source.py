@@ -1,5 +1,6 @@
-"""Which checks the assets of a source have: those of one asset are a step of their own, so that one that fails to load
-keeps no other from being checked.
+"""The checks of a source. List a new one here.
+
+The checks of one asset are a step of their own, so that an asset that fails to load keeps no other from being checked.
 """
 
 from collections.abc import Iterator

@@ -30,8 +30,10 @@ from comagic_pipeline.warehouse.ops.pending_days import forget
 
 @dataclass(frozen=True)
 class SourceJobs:
-    """The jobs of a source: `go_on` is what its sensors begin, `reconcile` is None where nothing can be compared,
-    `retain` where all is kept. `checks` are those that come along with loads, at no points.
+    """The jobs of a source.
+
+    `go_on` is what its sensors begin, `reconcile` is None where nothing can be compared, `retain` where all is kept.
+    `checks` are those that come along with loads, at no points.
     """
 
     load: UnresolvedAssetJobDefinition

@@ -195,7 +195,7 @@ def _settle(
     period: tuple[date, date],
     error: BaseException | None,
 ) -> None:
-    """What becomes of the days that the run had to load and did not."""
+    """Record whether the days that the run did not load are to be tried again."""
     match error:
         case DayPointsSpentError():
             waiting.leave_for_points(connection, account_id, table, error.until)

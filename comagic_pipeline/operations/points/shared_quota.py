@@ -1,6 +1,4 @@
-"""The points of a source's key, in the one book that all processes share: the rules of `api` over the SQL of
-`warehouse`.
-"""
+"""The record of a key's points that all processes share: the rules of `api` over the SQL of `warehouse`."""
 
 import hashlib
 from collections import Counter

@@ -67,7 +67,7 @@ def ad_of_visit(campaign: Campaign, visitor_id: int) -> Ad | None:
 
 
 def _visit(cast: Cast, row: Row, visit: Row, contacts: Mapping[int, list[Row]]) -> Row:
-    """Fills in what contacts do not tell of a visit."""
+    """Fill in what contacts do not tell of a visit."""
     session_id: int = visit["visitor_session_id"]
     visitor_id: int = visit["visitor_id"]
     campaign = cast.campaigns_by_id[visit["campaign_id"]]

@@ -130,5 +130,5 @@ def _attribution(campaign: Campaign) -> Row:
 
 
 def _long_tail(luck: float) -> str:
-    """Makes one address in 50 longer than 256 characters and one in 100 longer than 2000."""
+    """Make one address in 50 longer than 256 characters and one in 100 longer than 2000."""
     return "&tail=" + "%D1%8F" * (400 if luck < 0.01 else 50) if luck < 0.03 else ""

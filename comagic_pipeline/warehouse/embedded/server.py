@@ -45,7 +45,7 @@ class Status:
 
 
 class EmbeddedServer:
-    """This process (or a thread of it) as a user of the server in `folder`. Any number of them may exist at once.
+    """A user of the server in `folder`: this process, or a thread of it. Any number of them may exist at once.
 
     The server starts with its first user and stops with its last one, whether that one closes, ends or is killed.
     A folder on a network file system will not do: `flock` must work between the processes.

@@ -1,5 +1,7 @@
-"""Days that were asked for and are not loaded yet: noted when a run begins, struck off in the transaction that loads
-them. Whatever ends a run, what it did not come to is still here.
+"""Pending days: requested and not loaded yet.
+
+They are registered when a run begins, and removed in the transaction that loads them. Whatever ends a run, the days
+that it did not load are still here.
 
 Facts of the star are due as soon as their report has changed, and wait in the same table.
 """
@@ -140,7 +142,7 @@ def waiting_days_of(
 def strike_off(
     connection: Connection, account_id: int, customer_user_id: int, table_name: str, first_day: date, last_day: date
 ) -> None:
-    """These days are loaded, in this transaction; the table's other days have not been tried in vain."""
+    """Remove days that this transaction loads; the tries of the table's other days count from zero again."""
     mine = (waiting_days.c.account_id == account_id) & (waiting_days.c.table_name == table_name)
     mine &= waiting_days.c.customer_user_id == customer_user_id
     connection.execute(delete(waiting_days).where(mine & waiting_days.c.day.between(first_day, last_day)))
@@ -163,7 +165,7 @@ def forget(
 
 
 def leave_for_points(connection: Connection, account_id: int, table_name: str, until: datetime) -> None:
-    """A run ends without days of a table because the day's points are spent, which is nobody's failure.
+    """Let the days of a table wait for points, after a run ended because those of the day are spent.
 
     All days of the table wait: the older ones, left by other runs, are not to come before the newer ones.
     """
@@ -172,7 +174,7 @@ def leave_for_points(connection: Connection, account_id: int, table_name: str, u
 
 
 def leave_for_later(connection: Connection, account_id: int, table_name: str, run_id: str, now: datetime) -> None:
-    """A run ends without these days for a reason that may pass: the next one waits longer with every try."""
+    """Let the days of a run wait after a failure that may pass, longer with every try."""
     pause = _FIRST_PAUSE * func.power(2, waiting_days.c.tries)
     mine = (waiting_days.c.account_id == account_id) & (waiting_days.c.table_name == table_name)
     values = {"reason": FAILED, "not_before": literal(now) + pause}
@@ -180,7 +182,7 @@ def leave_for_later(connection: Connection, account_id: int, table_name: str, ru
 
 
 def leave_interrupted(connection: Connection, account_id: int, run_ids: Collection[str]) -> None:
-    """Runs ended without these days and could not say why: another one may try at once."""
+    """Let another run try at once the days of runs that ended without a word."""
     mine = (waiting_days.c.account_id == account_id) & waiting_days.c.run_id.in_(run_ids)
     silent = waiting_days.c.reason.is_(None) & waiting_days.c.not_before.is_(None)
     connection.execute(update(waiting_days).where(mine, silent).values(reason=INTERRUPTED))
@@ -194,7 +196,7 @@ def count_try(
     last_day: date,
     not_before: datetime,
 ) -> None:
-    """A run is about to begin for these days; if nothing is heard of it, the next may begin at `not_before`."""
+    """Count a run that is about to begin for these days; the next may begin at `not_before`."""
     mine = _days(account_id, table_names, first_day, last_day)
     connection.execute(
         update(waiting_days).where(mine).values(tries=waiting_days.c.tries + 1, not_before=not_before, reason=None)

@@ -38,7 +38,7 @@ class RawTarget:
         return day_of_moment(self._time(row)) if self._time else None
 
     def make_room(self, connection: Connection, warehouse: Warehouse, first_day: date, last_day: date) -> None:
-        """The monthly partitions of these days."""
+        """Make the monthly partitions of these days."""
         ensure_months(connection, warehouse.schemas.raw, self.name, first_day, last_day)
 
     def empty(self, connection: Connection, warehouse: Warehouse, account: Account, days: Sequence[date]) -> None:  # noqa: ARG002 - the shape of a target

@@ -106,7 +106,7 @@ class JsonReportTarget:
         return self.day(row)
 
     def make_room(self, connection: Connection, warehouse: Warehouse, first_day: date, last_day: date) -> None:
-        """The monthly partitions of these days."""
+        """Make the monthly partitions of these days."""
         ensure_months(connection, warehouse.schemas.star, comagic_reports.name, first_day, last_day)
 
     def empty(self, connection: Connection, warehouse: Warehouse, account: Account, days: Sequence[date]) -> None:  # noqa: ARG002 - the shape of a target
@@ -142,7 +142,7 @@ class JsonReportTarget:
         days: Sequence[date],  # noqa: ARG002
         loaded_at: datetime,  # noqa: ARG002
     ) -> Mapping[date | None, Compared]:
-        """Number the rows and compare them with those of the table, which are not touched yet."""
+        """Compare the rows, numbered now, with those of the table, which are not touched yet."""
         for statement in _NUMBER:
             connection.execute(text(statement))
         counted = connection.execute(self._statement(warehouse, account, _COMPARE))

@@ -34,7 +34,7 @@ class StructuredTarget:
         return self.day(row)
 
     def make_room(self, connection: Connection, warehouse: Warehouse, first_day: date, last_day: date) -> None:
-        """The monthly partitions of these days."""
+        """Make the monthly partitions of these days."""
         for table, _ in self.tables:
             ensure_months(connection, warehouse.schemas.star, table.name, first_day, last_day)
 

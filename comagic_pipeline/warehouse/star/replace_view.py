@@ -111,7 +111,7 @@ def _drop(connection: Connection, view: str) -> None:
 
 
 def escaped(sql: str) -> str:
-    """SQL whose colons are no bound values."""
+    """Return SQL whose colons are no bound values."""
     return sql.replace(":", r"\:")
 
 

@@ -11,7 +11,7 @@ _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
 def fill(sql: str, names: Mapping[str, str]) -> str:
-    """SQL with its placeholders replaced, also those of what is put in; raises KeyError for one that has no name."""
+    """Return SQL with its placeholders replaced, also in what is put in; raises KeyError for one without a name."""
     while _PLACEHOLDER.search(sql):
         sql = _PLACEHOLDER.sub(lambda match: names[match[1]], sql)
     return sql
