@@ -90,7 +90,7 @@ class PartReader:
     ) -> Iterator[Proven]:
         """Yield runs of rows of a period, proven or confirmed.
 
-        `answer` is its first page, `known` an earlier reading. Raises IncompleteAnswerError and what Client.call raises.
+        `answer` is its first page, `known` an earlier reading. Raises IncompleteAnswerError, and as Client.call does.
         """
         answer = answer or self.bound.page(start, end)
         is_cut = known is None and end - start > self._shortest and self._is_shuffled_beyond_a_page(answer)
