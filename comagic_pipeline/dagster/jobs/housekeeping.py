@@ -11,7 +11,7 @@ from dagster import (
 
 from comagic_pipeline.api.quota import utc_now
 from comagic_pipeline.config import Config
-from comagic_pipeline.dagster.jobs.old_events import KEPT, delete_old_events
+from comagic_pipeline.dagster.jobs.old_events import KEPT, KEPT_FAILED, delete_old_events
 
 JOB = "housekeeping"
 _AFTER_THE_NIGHTLY_LOADS = "50 4 * * *"
@@ -30,8 +30,9 @@ def housekeeping_job() -> JobDefinition:
 
     @job(
         name=JOB,
-        description=f"Deletes events of runs that ended more than {KEPT.days} days ago. The latest materialization of "
-        "each day and the latest result of each check stay: the UI shows the same days and checks as before.",
+        description=f"Deletes events of successful runs that ended more than {KEPT.days} days ago, and of failed ones "
+        f"after {KEPT_FAILED.days} days. The latest materialization of each day and the latest result of each check "
+        "stay: the UI shows the same days and checks as before.",
     )
     def housekeeping() -> None:
         delete_events()

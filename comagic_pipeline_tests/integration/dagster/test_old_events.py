@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from comagic_pipeline.config import Config
 from comagic_pipeline.dagster.instance import open_instance
-from comagic_pipeline.dagster.jobs.old_events import KEPT, delete_old_events
+from comagic_pipeline.dagster.jobs.old_events import KEPT, KEPT_FAILED, delete_old_events
 from comagic_pipeline.dagster.runs import RANGE_END, RANGE_START
 from comagic_pipeline.dagster.wipe_partitions import storage_of
 from comagic_pipeline.definitions import build_definitions
@@ -122,8 +122,14 @@ def test_housekeeping_keeps_what_the_ui_shows(config: Config, instance: DagsterI
     assert shown == {table: {FIRST, FIRST + timedelta(days=1), LAST} for table in (CALLS, FACTS)}
     assert set(dict(delete_old_events(instance, now)).values()) == {0}
 
-    later = now + KEPT + timedelta(hours=1)
-    deleted = dict(delete_old_events(instance, later))
+    week, failed = now + KEPT + timedelta(hours=1), instance.get_runs()[1]
+    deleted = dict(delete_old_events(instance, week))
+    left_logs = rows(
+        instance, "select run_id, count(*) from event_logs where dagster_event_type = 'STEP_START' group by 1"
+    )
+    assert left_logs.keys() == {failed.run_id}, "only the log of the run that failed"
+    later = now + KEPT_FAILED + timedelta(hours=1)
+    dict(delete_old_events(instance, later))
     assert deleted["materializations"] == before["ASSET_MATERIALIZATION"] - once["ASSET_MATERIALIZATION"] > 0
     left = events(instance)
     assert left == {name: once[name] for name in ("ASSET_MATERIALIZATION", "ASSET_CHECK_EVALUATION")}
@@ -146,5 +152,5 @@ def test_housekeeping_leaves_failed_days_and_recent_runs(
     # Campaigns, which has no days, was loaded; Dagster notes it for each day of the run all the same.
     planned = before["ASSET_MATERIALIZATION_PLANNED"] - 3
     assert events(instance) == before | {"ASSET_MATERIALIZATION_PLANNED": planned}
-    dict(delete_old_events(instance, datetime.now(UTC) + KEPT + timedelta(days=1)))
+    dict(delete_old_events(instance, datetime.now(UTC) + KEPT_FAILED + timedelta(days=1)))
     assert events(instance) == {"ASSET_MATERIALIZATION": 1, "ASSET_MATERIALIZATION_PLANNED": planned}
