@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo up test endurance check browser migration lock clean
+.PHONY: demo up test unit integration endurance check browser migration lock clean
 
 demo: .venv/run  ## 30 days of a made-up account, end to end
 	$(BIN)/comagic-pipeline demo
@@ -14,6 +14,12 @@ up: .venv/run  ## the Dagster UI and daemon
 
 test: .venv/test check browser  ## everything that CI runs
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+
+unit: .venv/test  ## the tests that open no connection, in a minute
+	$(BIN)/python -m pytest -n 2 -q comagic_pipeline_tests/unit
+
+integration: .venv/test  ## the tests with PostgreSQL, HTTP and Dagster in this process
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder comagic_pipeline_tests/integration
 
 endurance: .venv/test  ## hundreds of random accidents, for hours; COMAGIC_ROUNDS=10 for a look
 	$(BIN)/python -m pytest -s -m endurance comagic_pipeline_tests/endurance
