@@ -1,4 +1,4 @@
-"""Everything that Dagster sees, built from the configuration. Building it calls nobody and needs no secret."""
+"""Everything that Dagster sees, built from the configuration, without a request and without a secret."""
 
 from collections.abc import Iterator
 from typing import Any

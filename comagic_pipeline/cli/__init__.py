@@ -1,1 +1,1 @@
-"""The command line: `main` declares the commands, a module for each says what it does."""
+"""The command line: `main` lists the commands, each has a module of its own."""

@@ -1,8 +1,8 @@
-"""The code server of `up`: the one process with the definitions, which web server and daemon share and runs start in.
+"""The code server of `up`: one process with the definitions, shared by web server, daemon and runs.
 
-By themselves both start one of their own, and the daemon replaces its own every minute, at 5 s of CPU each time
-(Dagster 1.13). `dagster code-server start` keeps the definitions in a process below it, and replaces that one when
-somebody presses "Reload definitions"; `dagster api grpc` alone would ignore the button.
+On their own both would start one, and the daemon replaces its own every minute, at 5 s of CPU each time (Dagster 1.13).
+`dagster code-server start` keeps the definitions in a process below it, and replaces that one when somebody presses
+"Reload definitions"; `dagster api grpc` alone would ignore the button.
 """
 
 import os

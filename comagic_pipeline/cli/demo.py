@@ -1,4 +1,4 @@
-"""`demo`: thirty days of a made-up account, from the sandbox API into the embedded server."""
+"""`demo`: load thirty days of a made-up account from the sandbox into the embedded server."""
 
 from datetime import UTC, datetime, timedelta
 

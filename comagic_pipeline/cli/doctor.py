@@ -1,4 +1,4 @@
-"""`doctor`: what is wrong with the set-up and how to mend it, before a load finds out."""
+"""`doctor`: check the set-up and say how to fix it, before a load fails."""
 
 import sys
 from collections import defaultdict

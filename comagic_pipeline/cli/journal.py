@@ -1,4 +1,4 @@
-"""`journal`: the latest lines of what ran, what it cost and what went wrong, for a person or a program."""
+"""`journal`: show the latest lines of the journal, for people or programs."""
 
 import json
 from collections.abc import Sequence

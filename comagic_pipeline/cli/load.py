@@ -1,4 +1,4 @@
-"""`load`: the source's job in this process, recorded in the instance, with progress and an honest end."""
+"""`load`: run the source's job in this process, recorded in the instance, with progress."""
 
 import json
 import threading

@@ -1,7 +1,7 @@
-"""Logs of services: appended to, readable by their user alone, and bounded however long `up` runs.
+"""Logs of services: appended to, readable by their user only, bounded however long `up` runs.
 
-A service writes to the file itself, so that its last words are there when `up` is killed. That is why a long log is
-copied and emptied, not renamed: the service goes on with the file that it has open.
+A service writes to the file itself, so that its last words survive when `up` is killed. A long log is therefore copied
+and emptied, not renamed: the service keeps the file open.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""How a command ends: one line on standard error, and an exit code."""
+"""End a command: one line on standard error, and an exit code."""
 
 import sys
 from typing import NoReturn

@@ -1,4 +1,4 @@
-"""`load --plan`: what a load would take. What the warehouse does not know is asked of the API, at a point a report."""
+"""`load --plan`: estimate a load. What the warehouse does not know is asked of the API, at a point a report."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The project as commands that run jobs open it: the warehouse and the Dagster instance, recovered from crashes."""
+"""Open the project for commands that run jobs: warehouse and Dagster instance, recovered after crashes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""`reconcile`: compares loaded days with the API, as a run of the same job; `--heal` loads what differs again."""
+"""`reconcile`: compare loaded days with the API; `--heal` loads differing days again."""
 
 import json
 import sys

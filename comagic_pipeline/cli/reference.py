@@ -1,6 +1,6 @@
-"""The reference page, docs/reference.md: every table, job, key, variable and command, as the code declares them.
+"""Write docs/reference.md: every table, job, key, variable and command, as the code declares them.
 
-`python -m comagic_pipeline.cli.reference` writes it. What a newcomer should read first is in the other pages of docs/.
+`python -m comagic_pipeline.cli.reference` writes it. Explanations are in the other pages of docs/.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

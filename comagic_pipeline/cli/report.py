@@ -1,4 +1,4 @@
-"""`report`: a custom report for any period, as a run of its job; what reports there are; its rows as a file."""
+"""`report`: load a custom report for a period, write its rows to a file, or list all reports."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`retention`: the source's job that deletes old days, in this process, recorded in the instance."""
+"""`retention`: delete old days of a source, as a run of its job in this process."""
 
 import json
 from dataclasses import asdict, dataclass, field

@@ -1,4 +1,4 @@
-"""`sandbox`: the made-up account over the documented Data API, until Ctrl-C."""
+"""`sandbox`: serve the made-up account until Ctrl-C."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""Processes that belong to a command: the sandbox API, the Dagster webserver and daemon. They end with it."""
+"""Processes that a command starts and ends: the sandbox API, the web server, the daemon, the code server."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""`stop`: ends the embedded PostgreSQL, whoever uses it."""
+"""`stop`: stop the embedded PostgreSQL."""
 
 import click
 

@@ -1,7 +1,7 @@
-"""The wish of a service manager, or of a person, that a command stops: raised as KeyboardInterrupt, and remembered.
+"""Stop signals of service managers and people: raised as KeyboardInterrupt, and remembered.
 
-Python loses an exception that a signal handler raises while a process is forked: it is then raised in a callback of
-the logging module, which ignores it. Commands that go on until they are stopped therefore ask as well.
+Python loses an exception that a signal handler raises while a process is forked: it is raised in a callback of the
+logging module, which ignores it. Commands that run until they are stopped therefore also ask `stop_signal`.
 """
 
 from types import FrameType

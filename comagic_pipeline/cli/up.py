@@ -1,4 +1,4 @@
-"""`up`: the Dagster web server, daemon and code server, after the one step that prepares instance and warehouse."""
+"""`up`: prepare instance and warehouse, then run web server, daemon and code server until Ctrl-C."""
 
 import os
 import sys

@@ -1,6 +1,6 @@
-"""One `up` for each project and for each instance: two Dagster daemons of one instance get into each other's way.
+"""Allow one `up` for each project and each instance, because two Dagster daemons of one instance disturb each other.
 
-Both locks end with the process that holds them, in whatever way that ends.
+Both locks end with their process, however it ends.
 """
 
 import fcntl

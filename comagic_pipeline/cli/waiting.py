@@ -1,4 +1,4 @@
-"""`waiting`: the days that loads left and that the services go on with, and how to give them up."""
+"""`waiting`: show pending days, or discard them."""
 
 import json
 from dataclasses import asdict, dataclass

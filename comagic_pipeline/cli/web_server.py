@@ -1,8 +1,8 @@
 """The Dagster web server behind a guard: `python -m comagic_pipeline.cli.web_server` with its options.
 
 Dagster's server has no login and obeys whoever reaches it. A page from anywhere that a browser on this machine opens
-reaches it too: by a form, by a request to 127.0.0.1, or by a name that points there (DNS rebinding). The guard
-lets browsers use it from its own pages alone. It is no login: docs/operate.md says how to put one before it.
+reaches it too: by a form, by a request to 127.0.0.1, or by a name that resolves to it (DNS rebinding). The guard
+accepts browsers from its own pages only. It is no login: docs/operate.md says how to put one in front.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The days of a source by its own clock: what day it is, when a day ends, and which periods it has."""
+"""The calendar of a source in its time zone: the current day, the end of a day, valid periods."""
 
 from datetime import UTC, date, datetime, time, timedelta
 

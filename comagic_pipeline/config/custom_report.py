@@ -1,4 +1,4 @@
-"""The section `custom_reports`: what a user wants beside the base load, checked against what the API offers."""
+"""The section `custom_reports`, validated against the columns that the API offers."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""The whole file: read and checked before anything is touched. No I/O but reading that one file."""
+"""The whole file: read, validated, and turned into a `Config`. The only I/O is reading that file."""
 
 import os
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The text of the file into keys and values, and what is wrong with them into words: the line, the place, the mend."""
+"""YAML into keys and values, and mistakes in it into messages that name line, place and fix."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The section `sources`: the configured accounts."""
+"""The section `sources`: the accounts, what to load of them and when."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta

@@ -1,4 +1,4 @@
-"""What sections of the configuration are made of: settings that may be secret, names, the words of errors."""
+"""Building blocks of sections: settings that may be secret, names, schedules, error messages."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The section `warehouse`: where the rows go."""
+"""The section `warehouse`: the database and the names of its schemas."""
 
 from typing import Annotated, Self
 

@@ -1,7 +1,7 @@
-"""Full disks: whether an error is that of a full disk, whether a disk is full, and how people read of it.
+"""Recognize full disks, and word what people read about them. Standard library only.
 
-To recognise one more way in which a program reports a full disk, add it here. What becomes of an error is decided where
-it is caught: `warehouse/engine.py`, `warehouse/embedded` and `failures.py`. Standard library only.
+Add another way in which a program reports a full disk to `_TEXTS`. What happens after such an error is decided where it
+is caught: `warehouse/engine.py`, `warehouse/embedded` and `operations/failures.py`.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""Foreign text in messages: what an API or a server says, made fit for a terminal, a log and the journal."""
+"""Clean foreign text (of an API, a server, a file name) for terminals, logs and the journal."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What was perhaps meant by a name that is not known: for errors that name the mend."""
+"""Suggest the name that was perhaps meant, for errors about an unknown name."""
 
 import difflib
 from collections.abc import Iterable

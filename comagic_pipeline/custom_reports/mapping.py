@@ -1,6 +1,6 @@
-"""Rows of a report into what its tables hold: JSON texts, or tuples of typed values. What does not fit is told apart.
+"""Map rows of a report to the rows of its tables: JSON texts, or tuples of typed values.
 
-It makes no difference where a row comes from: values are those of the API's answer, or of the raw table.
+Values that do not fit are returned apart, with the reason. Rows may come from the API or from a raw table.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Names that are derived from the name of a custom report: safe ones, the same on every machine and in every order."""
+"""Names derived from the name of a custom report: safe, and the same on every machine."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""A custom report, understood: what is asked of the API for it, where its rows go, what people and Dagster call it."""
+"""A custom report: the request to the API, the tables for its rows, its name and asset."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

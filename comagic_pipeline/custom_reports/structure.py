@@ -1,4 +1,4 @@
-"""The tables of a custom report, worked out from what the configuration says of them and what the catalog knows."""
+"""The tables of a custom report, derived from its description and the catalog."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence

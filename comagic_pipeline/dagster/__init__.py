@@ -1,1 +1,4 @@
-"""The project as Dagster sees it. Below this package nothing imports Dagster."""
+"""Everything that is Dagster: assets, loads, checks, jobs, automation, the instance.
+
+Packages below this one do not import Dagster (`make check` enforces it).
+"""

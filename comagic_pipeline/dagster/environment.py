@@ -1,7 +1,7 @@
-"""The environment of Dagster: whose dagster.yaml is used, and which of Dagster's variables its processes get.
+"""The environment of Dagster's processes: which dagster.yaml is used, and which variables they get.
 
-People export such variables for other projects of theirs. An instance that is not this project's is never opened,
-because opening it upgrades its storage and writes our runs into it.
+People export such variables for other projects. An instance of another project is never opened, because opening it
+upgrades its storage and writes our runs into it.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""The Dagster instance: its environment, its storage in PostgreSQL, and the one step before anything else starts.
+"""Open the Dagster instance: its environment, its storage in PostgreSQL, its pools.
 
-dagster.yaml stands beside the package; what differs between machines comes to it through environment variables.
+dagster.yaml stands beside the package; environment variables carry what differs between machines.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Partitions: one for each day of a source, from its start date to today, in the account's time zone."""
+"""Daily partitions of a source, from its start date to today, in its time zone."""
 
 from datetime import date, timedelta
 

@@ -1,7 +1,7 @@
-"""Resources: the Data API and the warehouse, as assets get them. They know the configuration file and hold no secret.
+"""Resources: the Data API and the warehouse, as assets get them.
 
-Secrets are looked up when a run begins; they are in no field, so no UI page and no log can show them. Resources have no
-fields at all because the Launchpad lets anybody set those: another file would name another address for the key.
+Secrets are resolved when a run begins and are in no field, so no UI page and no log can show them. Resources have no
+fields at all, because the Launchpad lets anybody set those: another file would name another address for the key.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
-"""Why a run failed, in one line, from the events that Dagster has of it.
+"""Why a run failed, in one line, from its events.
 
-Dagster wraps an exception several times: what a person needs is the innermost one.
+Dagster wraps an exception several times; the innermost one explains the failure.
 """
 
 import re

@@ -1,8 +1,7 @@
-"""What a run is to load. Its days are noted as waiting until they are loaded, whatever ends the run.
+"""What a run is to load, by its tags (days) and its execution plan (tables), and how it is registered.
 
-The tags of a run say which days, and the steps of its execution plan say which tables. Dagster records the plan with
-every run, whoever creates it: the UI, a schedule, a sensor, a backfill or a command. The selection of assets is not
-used, because a run that a command executes in its own process has none.
+Dagster records the plan of every run, whoever creates it: the UI, a schedule, a sensor, a backfill or a command. The
+asset selection is not used, because a run that a command executes in its own process has none.
 """
 
 from datetime import date, datetime

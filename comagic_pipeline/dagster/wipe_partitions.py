@@ -1,7 +1,7 @@
-"""What Dagster shows of days that are no more: their events go, and the partitions read as missing again.
+"""Remove single days from what Dagster shows: their events are deleted, so they read as missing.
 
-Dagster offers to wipe whole assets only: with the days that are kept, their plots and the results of their checks.
-Its storage has no per-partition wipe (1.13: NotImplementedError), so the events are deleted here, as that would.
+Dagster wipes whole assets only. Its storage has no wipe of partitions (1.13: NotImplementedError), so the events are
+deleted here, as that wipe would.
 """
 
 from collections.abc import Collection, Iterable

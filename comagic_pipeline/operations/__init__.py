@@ -1,1 +1,4 @@
-"""What needs both API and warehouse, and no Dagster: connections, the load log, points, reconciliation, files."""
+"""Operations that need both API and warehouse: connections, load log, points, reconciliation, files.
+
+No Dagster here: commands import these modules without its two seconds of start-up.
+"""

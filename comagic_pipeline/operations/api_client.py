@@ -1,4 +1,4 @@
-"""How everybody comes to the Data API of a source: address, key, and the record of points that all processes share."""
+"""Open an API client for a source: address, key, and the points that all processes share."""
 
 import os
 import time

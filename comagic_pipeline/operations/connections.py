@@ -1,6 +1,6 @@
-"""How commands, sensors and runs come to the warehouse that the configuration names: by URL, or embedded.
+"""Open the warehouse that the configuration names: by URL, or the embedded server.
 
-Without Dagster, which takes its time to import: a look at the warehouse does not need it.
+Without Dagster, so that a look at the warehouse starts quickly.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""The customers of an agent: on whose behalf a source asks, and how a request says so."""
+"""The customers of an agent: the users on whose behalf a source sends requests."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -1,8 +1,8 @@
 """The cause of a failure in one line, for the terminal, the journal, the UI and alerts.
 
-Dagster wraps an exception several times: what a person needs is the innermost one. Its traceback goes to `errors.log`
-in the state folder, which the line names. Errors that are expected have messages of their own (`next_steps.py`). A full
-disk is no mistake of ours, in whatever error it shows.
+Exceptions are wrapped several times; the innermost one explains the failure. Its traceback goes to `errors.log` in the
+state folder, which the line names. Expected errors have messages of their own (`next_steps.py`). A full disk is
+reported as a full disk, whatever exception it caused. Events of Dagster are read in `dagster/run_failures.py`.
 """
 
 import os

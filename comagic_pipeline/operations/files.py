@@ -1,7 +1,7 @@
-"""Rows of a custom report as files: CSV, Parquet or Excel, streamed, so that memory holds a few thousand rows.
+"""Write the rows of a custom report to CSV, Parquet or Excel. Rows are streamed: memory holds a few thousand.
 
 A report with several tables becomes several files, or sheets of one Excel file. Rows of JSON become a column for each
-field. A file is there when it is whole: until then it has another name.
+field. A file gets its name when it is complete; until then it has a temporary one.
 """
 
 import csv

@@ -1,7 +1,7 @@
-"""Days of a custom report that raw tables hold already: they cost no points.
+"""Load days of a custom report from raw tables, at no points.
 
-A raw day serves when it has every column that is needed, was loaded with the same filter or a wider one, and is as
-whole as the API could make it: loaded after its end, or, of today, a short while ago.
+A raw day is used when it has every column that the report needs, was loaded with the same filter or a wider one, and is
+final: loaded after its end or, for today, a short while ago.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The load ledger of a source: which days of its reports are loaded, whatever any other place shows."""
+"""The load log of a source: which days of its reports are loaded. It outranks what Dagster shows."""
 
 from datetime import date, timedelta
 from functools import partial

@@ -1,6 +1,7 @@
-"""What a person does about an error, in plain words: what the journal, the UI and the alerts tell beside the message.
+"""The advice for an error: what a person should do. The journal, the UI and alerts show it beside the message.
 
-The message of an error says what happened; here is what follows from it, by the API's name for it or by its class.
+Advice is found by the API's name of the error, else by its class. To advise on a new error, add it to one of the two
+tables.
 """
 
 from collections.abc import Mapping

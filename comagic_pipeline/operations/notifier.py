@@ -1,4 +1,4 @@
-"""Messages to people by Apprise. An address is a secret as a whole: of it only the scheme is ever shown."""
+"""Send messages with Apprise. Addresses are secrets: only their scheme is ever shown."""
 
 import json
 import logging

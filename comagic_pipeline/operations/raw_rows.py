@@ -1,4 +1,4 @@
-"""Rows of raw tables as the readers of the API give them: for who wants them without asking again, or compares them."""
+"""Rows of raw tables in the form of the API, to use or compare them without a request."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date

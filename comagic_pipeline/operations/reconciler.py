@@ -1,11 +1,11 @@
-"""Does the warehouse say what CoMagic says? Compares loaded days with the API, at as few points as that takes.
+"""Compare loaded days with the API, at as few points as possible.
 
-First numbers of rows, which cost a point for a window of up to three months; then, of days whose numbers differ, the
-rows with the columns that are compared. Where as many rows were changed, numbers cannot tell: `sampled` reads a part of
-the days besides, another one each day, `full` reads all.
+First row counts, at a point for a window of up to three months; then, for days whose counts differ, the rows with the
+columns that are compared. Equal counts can hide changed rows: mode `sampled` also reads a part of the days, another one
+each day; `full` reads all.
 
-Calls are compared by campaign, call source and tag, and day by day, in raw and in the star; other reports row by row.
-Customers of an agent are compared each for itself: their ids may be equal, and what one lacks another may have.
+Calls are compared by campaign, call source and tag for each day, in raw and in the star; other reports row by row.
+Customers of an agent are compared separately, because their ids may be equal.
 """
 
 import hashlib

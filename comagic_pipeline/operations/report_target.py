@@ -1,4 +1,4 @@
-"""Where the rows of a custom report go: texts in the table of JSON reports, or rows of its own tables."""
+"""Choose the target of a custom report: the table of JSON reports, or its own tables."""
 
 from datetime import tzinfo
 

@@ -1,4 +1,4 @@
-"""What people read, in Russian: words, next steps and the messages that this project makes. The rest stays English."""
+"""Russian for messages of the journal, alerts and next steps. What is not here stays English."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Russian views over the star and over tables of custom reports."""
+"""Create the Russian views over the star and over tables of custom reports."""
 
 from comagic_pipeline.config import Config
 from comagic_pipeline.warehouse.engine import Warehouse

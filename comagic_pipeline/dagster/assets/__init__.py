@@ -1,1 +1,1 @@
-"""Assets: one factory for each kind of table. How a load works is in `dagster.loads`."""
+"""Assets: a factory for each kind of table. What a load does is in `dagster/loads`."""

@@ -1,4 +1,4 @@
-"""Assets of custom reports: rows that a user describes, as JSON or in tables of his own, by days like any other."""
+"""Assets of custom reports, with a partition for each day."""
 
 from collections.abc import Sequence
 from functools import partial

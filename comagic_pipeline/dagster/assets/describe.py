@@ -1,4 +1,4 @@
-"""How assets present themselves in the UI: key, group, kinds, owner, columns. One place, so that all look alike."""
+"""Keys, groups, kinds, owners and columns of assets as the UI shows them."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Raw assets of dictionaries (campaigns, tags, employees, ...): no partitions, replaced whole, with their history."""
+"""Assets of dictionaries (campaigns, tags, employees): no partitions, replaced whole, with history."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

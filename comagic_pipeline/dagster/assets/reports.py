@@ -1,4 +1,4 @@
-"""Raw assets of reports: a partition for each day, a run for any number of days, windows as long as the API allows."""
+"""Assets of reports: a partition for each day; one run may load any number of days."""
 
 from dagster import AssetExecutionContext, AssetsDefinition, BackfillPolicy, MaterializeResult, multi_asset
 

@@ -1,4 +1,4 @@
-"""Star assets: the tables of one kind of facts, built together by SQL from the raw tables, free of points."""
+"""Assets of the star: the tables of one kind of facts, built together by SQL, at no points."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -1,1 +1,1 @@
-"""What happens by itself: schedules, sensors, resumed loads, healing, recovery, alerts."""
+"""Automation: schedules, sensors, resumed loads, self-healing, recovery, alerts."""

@@ -1,7 +1,8 @@
-"""What is wrong now, and who is told: each cause once, and once more when it is over.
+"""Alert on current problems: once when they appear, once when they are resolved.
 
-Causes are read from the journal, the points, the checks and the runs as they stand, not from events as they happen: a
-restart loses nothing. What people know is in `comagic_ops.alerts`.
+Causes are derived from state (journal, points, check results, run records), not from events, so a restart loses
+nothing. Sent causes are stored in `comagic_ops.alerts`. To add a cause, write a function that yields `Alert`s and list
+it in `look`. Messages are sent by `operations/notifier.py`.
 """
 
 import re

@@ -1,8 +1,8 @@
-"""Which run goes on with the days that others left: when points are there again, or when a failure may have passed.
+"""Choose the next run for pending days, when points are back or a failure may have passed.
 
-What waits is in the warehouse, noted by the runs themselves. Here is what to do about it: the newest days first, one
-run at a time for each source, as long a period as one request of the API takes, and the star, which costs no points, at
-once. Days that a person stopped, by cancelling their run, are forgotten, and so are those that retention deletes.
+Pending days are in the warehouse. Newest days come first, one run at a time for each source, with periods as long as a
+request may span; the star, which costs no points, at once. Days of runs that a person cancelled are discarded, and so
+are days that retention deletes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

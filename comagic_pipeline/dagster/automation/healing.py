@@ -1,7 +1,7 @@
-"""Days that differ from what CoMagic says are loaded again, once for each finding, and compared again.
+"""Load differing days again, once for each finding, and compare them again.
 
-What differs is in the books of the warehouse. A finding that is there again after so many loads is left to a person: so
-it cannot loop. How many days a day are healed is bounded too.
+Findings are in `comagic_ops.reconciled_days`. After a bounded number of loads that did not help, a day is left to a
+person, so healing cannot loop. The number of days healed each day is bounded too.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""Days that Dagster shows as loaded and the warehouse does not have: it was restored from a dump, or is another one.
+"""Find days that Dagster shows as loaded and the warehouse does not have, after a restore or a move.
 
-In the UI they would not count as missing, so nobody would load them. Reports are compared with the load ledger, the
-star with the ledger of the report that it is made of.
+In the UI they would not count as missing, so nobody would load them. Reports are compared with the load log, the star
+with the load log of its report.
 """
 
 from collections.abc import Iterator, Sequence

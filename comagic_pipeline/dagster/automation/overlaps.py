@@ -1,7 +1,7 @@
 """Warn a person who launches a load about days that another run is loading, or is about to load.
 
-Both runs load the days, one after the other, and both spend points. Runs that schedules and sensors begin get no
-warning: they repeat days on purpose. Nothing is prevented here.
+Both runs load the days, one after the other, and both spend points. Runs of schedules and sensors get no warning: they
+repeat days on purpose. Nothing is prevented here.
 """
 
 from collections.abc import Collection

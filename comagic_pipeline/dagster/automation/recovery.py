@@ -1,8 +1,7 @@
-"""Make what Dagster shows equal to what happened: after a crash, and after the warehouse was moved or restored.
+"""Make Dagster show what happened: after a crash, and after the warehouse was moved or restored.
 
-A process that was killed could not say what it had loaded, and a dump of an older day knows nothing of the days after
-it. The load ledger in the warehouse is the truth. Days that Dagster shows and the ledger does not have are found in
-`lost_days`.
+A killed process could not report what it had loaded, and a restored dump lacks later days. The load log in the
+warehouse is the truth. Days that the load log lacks are found in `lost_days`.
 """
 
 import logging

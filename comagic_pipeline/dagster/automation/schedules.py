@@ -1,6 +1,6 @@
-"""Schedules: recent days again and again, because calls change after the fact. On by default.
+"""Schedules that load recent days again and again, because rows change after the fact. On by default.
 
-Dagster's own schedule for partitioned jobs asks for a day once and never again, so these name a range of days.
+Dagster's own schedule for partitioned jobs requests each day once, so these request a range of days.
 """
 
 from collections.abc import Sequence

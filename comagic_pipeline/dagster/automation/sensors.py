@@ -1,4 +1,7 @@
-"""Sensors: what happens by itself between the ticks of the schedules. On by default."""
+"""Sensors: resume pending days, heal differing days, evaluate checks, send alerts. On by default.
+
+Each sensor is a thin shell; what it decides is in the module of that name.
+"""
 
 import json
 from collections.abc import Sequence

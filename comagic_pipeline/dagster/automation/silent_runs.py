@@ -1,9 +1,9 @@
-"""Runs that cannot speak for themselves: queued, never started, or ended from outside by a kill or a timeout.
+"""Register runs that cannot report themselves: queued, never started, killed or timed out.
 
-A run notes its days as waiting when it opens the warehouse, and writes to the journal when a load ends. For runs that
-did not come so far, both are derived here from the records that Dagster keeps of every run from the moment it is
-created. The continuation sensor calls this every 30 seconds, and so does every command that loads. What happens to the
-waiting days is decided in `continuation`; a run that a person cancelled is left alone.
+A run registers its days as pending when it opens the warehouse, and writes to the journal when a load ends. For runs
+that did not get so far, both are derived here from Dagster's run records. The continuation sensor calls this every 30
+seconds, and every command that loads does too. What happens to pending days is decided in `continuation`. Runs that a
+person cancelled are left alone.
 """
 
 import time

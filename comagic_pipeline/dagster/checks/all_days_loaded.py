@@ -1,7 +1,7 @@
-"""The check `all_days_loaded` of a report: every day that is kept, up to yesterday, is in the load ledger.
+"""The check `all_days_loaded` of a report: every kept day up to yesterday is in the load log.
 
-A materialization of the newest day says nothing of a gap before it; the ledger does. A load that stopped turns the
-check red, and it is green again when the last of the days is loaded.
+A materialization of the newest day says nothing about a gap before it. The check turns red when a load stops, and green
+when the last missing day is loaded.
 """
 
 from collections.abc import Iterator, Sequence

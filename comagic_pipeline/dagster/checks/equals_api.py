@@ -1,7 +1,7 @@
-"""The checks `equals_api` of the reports of a source: the days that are loaded say what CoMagic says, day by day.
+"""The checks `equals_api`: loaded days equal the API, one result for each day and report.
 
-Their results are one for each day (`partitioned`). They are one step, because the Launchpad asks for the configuration
-of each step: so it asks for one period and a list of reports.
+All reports of a source are one step, because the Launchpad asks for the configuration of each step: one period, one
+list of reports. The comparison is in `operations/reconciler.py`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

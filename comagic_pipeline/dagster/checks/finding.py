@@ -1,6 +1,6 @@
-"""What every check is made of: a finding, told by a run or outside of runs, and the definition that finds.
+"""Building blocks of checks: a finding, its result in a run or outside of runs, and the definition.
 
-What is looked at, and when it is red, is in the module of each check.
+What a check looks at, and when it is red, is in its module.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

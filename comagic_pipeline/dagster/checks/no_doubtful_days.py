@@ -1,7 +1,7 @@
-"""The check `no_doubtful_days` of a report: each day is proven complete, and no load of it was refused.
+"""The check `no_doubtful_days` of a report: each day is proven complete, and none of its loads was refused.
 
-A run checks the days that it loads; launched alone, the check looks at all days. The marks are written by loads
-(`warehouse.doubtful_days`). Days that are and were never doubtful have no result.
+A run checks the days that it loads; launched alone, the check looks at all days. Loads write the marks
+(`warehouse/ops/doubtful_days.py`). Days that were never doubtful have no result.
 """
 
 from collections.abc import Iterator

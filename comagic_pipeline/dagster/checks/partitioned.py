@@ -1,8 +1,8 @@
-"""Checks with one result for each day, so that the UI shows which days are right.
+"""Checks with a result for each day, so that the UI shows which days are right.
 
-Dagster stores one result without a day for a run over several days and then shows all its days as skipped (tried on
-1.13.27). Each day therefore gets an evaluation of its own, tied to its latest materialization: without that Dagster
-does not show the result of a day.
+Dagster stores one result without a day for a run over several days, and then shows all of them as skipped (tried on
+1.13.27). So each day gets an evaluation of its own, tied to its latest materialization: without that Dagster does not
+show the result of a day.
 """
 
 import warnings

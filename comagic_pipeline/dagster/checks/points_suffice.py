@@ -1,6 +1,6 @@
-"""The check `points_suffice` of a source: what the schedules will ask for fits into what is left of the points.
+"""The check `points_suffice` of a source: the remaining points cover what the schedules will spend today.
 
-It stands with the table `points_spent`, an asset that no run makes: it grows with every request.
+It belongs to the asset `points_spent`, which no run materializes: the table grows with every request.
 """
 
 from dataclasses import dataclass

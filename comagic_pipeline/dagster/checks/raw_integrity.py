@@ -1,6 +1,6 @@
-"""The checks of what a load of a report has written: each day as the ledger says, each key once, nothing left out.
+"""Checks of what a load of a report wrote: each day as the load log says, each key once, nothing rejected.
 
-A run checks the days that it loads; launched alone, they look at all that is held.
+A run checks the days that it loads; launched alone, the checks look at all days.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""The check `recent_rows` of a report: its last row is not older than the account's own rhythm explains.
+"""The check `recent_rows` of a report: the time since its last row is usual for the account.
 
-A call centre that sleeps at night is silent then every week; one that is silent on a Tuesday at noon has lost its
-telephony, or its reports. What is usual at an hour of a weekday is read from the weeks before.
+A call centre that sleeps at night is silent every night; one that is silent on a Tuesday at noon has lost its telephony
+or its reports. What is usual for an hour of a weekday is read from the weeks before.
 """
 
 from collections.abc import Collection, Iterator, Sequence, Set

@@ -1,6 +1,6 @@
-"""The checks of what a build of the star has made of a report: a fact for each row, and nothing that hangs in the air.
+"""Checks of what a build of the star made of a report: a fact for each row, no orphaned keys.
 
-A run checks the days that it builds; launched alone, they look at all that is held.
+A run checks the days that it builds; launched alone, the checks look at all days.
 """
 
 from collections.abc import Iterator

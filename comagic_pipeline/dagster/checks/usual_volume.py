@@ -1,6 +1,6 @@
 """The check `usual_volume` of a report: the last closed day has about as many rows as that weekday usually has.
 
-Judged by the ledger alone. A day counts when it was loaded after its end.
+It reads the load log only. A day counts when it was loaded after its end.
 """
 
 from collections.abc import Collection, Iterator, Sequence

@@ -1,1 +1,1 @@
-"""Jobs: what an operator runs, a module for each kind."""
+"""Jobs that an operator runs. A module for each kind."""

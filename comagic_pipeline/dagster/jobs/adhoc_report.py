@@ -1,4 +1,4 @@
-"""The job `adhoc_report`: a custom report that stands in no file, described in the Launchpad, loaded once.
+"""The job `adhoc_report`: a custom report that is described in the Launchpad and loaded once.
 
 Its only step is a graph with a config mapping. Dagster resolves config mappings when it makes the execution plan, which
 is before it creates the run (tried on 1.13.27): a wrong description is refused there and leaves no failed run. Names of

@@ -1,4 +1,4 @@
-"""The job `housekeeping`: every night it deletes what Dagster's storage holds and nobody reads any more."""
+"""The job `housekeeping`: delete old events from Dagster's storage every night."""
 
 from dagster import (
     DefaultScheduleStatus,

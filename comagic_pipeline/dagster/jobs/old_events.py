@@ -1,8 +1,8 @@
-"""What Dagster's storage holds and nobody reads any more: deleted every night, so that it grows with the days alone.
+"""Delete old events from Dagster's storage, so that it grows with the loaded days alone.
 
-Of each day of an asset its latest materialization stays, however old, and of each check its latest result: they are
-what the UI shows. The rest is kept for a while. Dagster itself deletes whole runs only, with the materializations of
-their days (docs/decisions.md, "Deleting old runs").
+The latest materialization of each day and the latest result of each check stay, however old: the UI shows them. Dagster
+itself deletes whole runs only, with the materializations of their days (docs/decisions.md, "Deleting old runs"). To
+delete another kind of row, add a rule to `_RULES`.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""The job `retain_<source>`: what is older than `retention.keep_days` is deleted, and shown as missing again.
+"""The job `retain_<source>`: delete days older than `retention.keep_days`, and show them as missing.
 
-Which rows are old, and how they go, is in `warehouse.retention`; here is what Dagster has to do with it.
+Which rows are old, and the SQL that deletes them, is in `warehouse/retention`.
 """
 
 import time

@@ -1,4 +1,7 @@
-"""Jobs: what an operator runs. Backfills are launched from the asset pages instead: jobs make a run for each day."""
+"""The jobs of a source: load, continue, reconcile, custom reports, forget, retain.
+
+Backfills are launched from the asset pages instead, because jobs make a run for each day.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Loads as steps of a run: whose rows, which days, what the journal records. Reading and storing is not done here."""
+"""Loads as steps of a run. Requests are in `api`, SQL is in `warehouse`."""

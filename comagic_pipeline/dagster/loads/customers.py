@@ -1,6 +1,6 @@
-"""Whose rows a source loads: its own, or those of an agent's customers, one after the other.
+"""The customers for whom a step loads rows, one after the other.
 
-What one customer's account refuses does not stop the others.
+An error of one customer's account does not stop the others.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,7 @@
-"""Days that are done stay done: what a range run tells Dagster when it ends, and when it fails midway.
+"""Report loaded days to Dagster, also when the run fails midway.
 
-Dagster takes a range run as all or nothing. Days that were committed before a failure are therefore reported one by
-one, so that the UI shows them and "re-execute from failure" asks only for the others (docs/decisions.md).
+Dagster records nothing of a range run that fails. Days that were committed before the failure are therefore reported
+one by one, so that the UI shows them and "re-execute from failure" asks only for the others (docs/decisions.md).
 """
 
 from collections import defaultdict

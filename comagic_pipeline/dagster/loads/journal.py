@@ -1,8 +1,8 @@
-"""Every load leaves a line in the journal: what it cost when it went well, why it failed when it did not.
+"""Write a line of the journal for each load: its cost on success, its cause on failure.
 
-Four things could retry a failure: the client (transient errors, for about a minute), Dagster's retry policies and run
-retries (none here), and the run that goes on with what waits. They must not multiply: what comes out of a load is final
-for its run, and says whether its days are to wait for another one.
+Retries must not stack. The client retries transient errors for about a minute; Dagster retries nothing here; a later
+run resumes pending days. A load's failure is final for this run, and records whether a later run should retry the
+days.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""How a run treats stored rows that its loads would remove: the field of the Launchpad, and what it means."""
+"""Protect stored rows from loads that would remove many of them: the Launchpad field and its meaning."""
 
 from dagster import Config, DagsterRun
 from pydantic import Field

@@ -1,4 +1,4 @@
-"""The load of days of a report, whatever its rows are for: a raw table, or the tables of a custom report."""
+"""Load days of a report in a run, into a raw table or the tables of a custom report."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

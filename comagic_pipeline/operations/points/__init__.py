@@ -1,1 +1,1 @@
-"""Points of the Data API: what loads will cost, what schedules need, what all processes share."""
+"""Points of the API: what loads cost, what schedules need, what processes share."""

@@ -1,7 +1,7 @@
-"""What a load will take: rows, points, and the day when it will be done. Nothing is asked of the API here.
+"""Estimate a load: rows, points, and the day on which it is done. No request is sent.
 
-The least that a report can cost is counted: a point for each 10 000 rows of each of its windows, one at least. How many
-rows there will be is judged by what the warehouse knows (`Volumes`); `commands.plan` may ask for what it does not.
+The estimate is the least that a report can cost: a point for each 10 000 rows of each of its windows, at least one.
+Numbers of rows come from what the warehouse knows (`Volumes`); `cli/plan.py` may ask the API for the rest.
 """
 
 from collections.abc import Collection, Mapping, Sequence

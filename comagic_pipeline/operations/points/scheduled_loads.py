@@ -1,4 +1,4 @@
-"""What the schedules load: when, which days, which tables. Dagster's definitions of them are in `schedules`."""
+"""What schedules load: when, which days, which tables. No Dagster here."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta

@@ -1,4 +1,4 @@
-"""The record of a key's points that all processes share: the rules of `api` over the SQL of `warehouse`."""
+"""One record of a key's remaining points, shared by all processes through the warehouse."""
 
 import hashlib
 from collections import Counter
