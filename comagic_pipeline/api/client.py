@@ -1,6 +1,6 @@
-"""One JSON-RPC call to the Data API: envelope, key, retries, limits, masking. Which calls to make is not decided here.
+"""Make one JSON-RPC call: envelope, key, retries, limits, masking. Which calls to make is decided by readers.
 
-The key travels in the request body. It appears in no message that leaves this module: what the API echoes is masked.
+The key travels in the request body. No message that leaves this module contains it: echoes of the API are masked.
 """
 
 import codecs

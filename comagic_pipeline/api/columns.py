@@ -1,9 +1,9 @@
-"""The columns that requests ask for: those that the API refuses are found and left out, free of points if possible.
+"""Find and leave out columns that the API refuses, at no points where possible.
 
-A refusal is free, an answer costs a point (protocol.json, "limits"). So what an error names is believed first. Where it
-names nothing, the columns are left out one at a time: all requests but the last are refused, and the last is the one
-that was wanted. Only when several columns are refused and none is named, the list is halved, and the halves that the
-API takes cost a point each.
+A refusal is free, an answer costs a point (protocol.json, "limits"). So the names in an error are tried first. If it
+names none, the columns are left out one at a time: all requests but the last are refused, and the last is the one that
+was wanted. Only when several columns are refused and none is named, the list is halved; the halves that the API accepts
+cost a point each.
 """
 
 import logging

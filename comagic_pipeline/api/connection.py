@@ -1,7 +1,7 @@
-"""HTTP to one host: which proxy and certificates it takes, and how much of an answer is read.
+"""HTTP to one host: proxy, certificates, and a bound on the size of an answer.
 
-The environment is read here and not by httpx, whose errors do not name the variable (SOCKS without its package, an odd
-port, a missing file of certificates), and which has no bound on what an answer unpacks to.
+The environment is read here and not by httpx, whose errors do not name the variable (SOCKS without its package, a bad
+port, a missing file of certificates), and which does not bound what an answer unpacks to.
 """
 
 import ipaddress

@@ -1,4 +1,4 @@
-"""The JSON-RPC envelope of an answer: repaired where JSON allows what PostgreSQL refuses, bounded in depth, decoded."""
+"""Decode the JSON-RPC envelope of an answer: bounded in depth, repaired where PostgreSQL refuses valid JSON."""
 
 import re
 from typing import Any

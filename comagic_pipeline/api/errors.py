@@ -1,7 +1,7 @@
-"""What can go wrong between us and the Data API, as one tree: the class of an error decides what to do about it.
+"""The errors of the Data API as one tree: the class of an error decides what to do.
 
-The mapping from the API's mnemonics follows `protocol.json`, "errors". Messages are for people: what failed, what the
-API said, what to do next. They never hold the key.
+The API's mnemonics are mapped by `protocol.json`, "errors". Messages name what failed, what the API said and what to do
+next. They never contain the key.
 """
 
 from collections.abc import Sequence

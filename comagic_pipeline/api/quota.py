@@ -1,8 +1,8 @@
-"""The points of a key: how many are left, when to wait, when to stop. All who use the key keep one book of them.
+"""Rate limiting for one API key. All processes that use the key share one record of its remaining points.
 
-A successful request costs one point; every answer may tell what is left (protocol.json, "limits"). What the API said
-last is the truth; requests that are under way may each have cost a point of which no answer has told yet. The book is
-kept where all processes see it (`Book`); what follows from it is decided here.
+A successful request costs one point; every answer may tell the remaining points (protocol.json, "limits"). The last
+answer is the truth; each request in flight may have cost a point that no answer has counted yet. The record is stored
+where all processes see it (`Book`); the decisions are made here.
 """
 
 import logging

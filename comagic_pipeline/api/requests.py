@@ -1,4 +1,4 @@
-"""One request for rows: all columns of a method, one page, decoded and counted. Which pages to ask for is not here."""
+"""Request one page of rows: all columns of a method, decoded and counted. Readers decide which pages."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,7 @@
-"""Rows out of an answer: typed by the catalog, fast for the usual page, lenient for the odd value.
+"""Decode the rows of an answer: typed by the catalog, fast for the usual page, lenient for odd values.
 
 A page is decoded at once into one struct per row; nested columns stay raw JSON. Only a page that does not fit is
-taken apart row by row and value by value. What cannot be read is reported as `Rejected`, never dropped in silence.
+decoded row by row and value by value. What cannot be decoded is reported as `Rejected`, never dropped silently.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,1 +1,1 @@
-"""The SQL warehouse: three schemas (raw, star, ops) in any PostgreSQL from 14 on. No Dagster and no HTTP here."""
+"""The SQL warehouse: three schemas (raw, star, ops) in PostgreSQL 14 or newer. No Dagster and no HTTP here."""

@@ -1,8 +1,8 @@
-"""What a load changes, day by day, found by comparing the rows that go with those that come.
+"""Compare the rows that a load replaces with those that it writes, day by day.
 
-Deleting the rows of a day keeps their place in the table, their key and a hash of their values aside; before the commit
-these are compared with the rows that the day has then. Where a day had no rows, nothing is compared.
-The old rows themselves are not copied: until the commit every other connection still sees them (`previous_rows`).
+When the rows of a day are deleted, their place in the table, their key and a hash of their values are kept aside;
+before the commit they are compared with the new rows. A day that had no rows is not compared. The old rows themselves are not
+copied: until the commit every other connection still sees them (`previous_rows`).
 """
 
 from collections.abc import Collection, Sequence

@@ -1,7 +1,7 @@
-"""COPY: rows into a table of the warehouse, in binary as they come, within the connection's transaction.
+"""Write rows by binary COPY, within the transaction of the connection.
 
-A row that the database refuses though its values fit their types (a second row of one key, JSON with a number that
-jsonb does not hold, a key too long for its index) must not stop the others: it is found by halving and handed back.
+A row that the database refuses although its values fit their types (a second row of one key, JSON with a number that
+jsonb does not hold, a key too long for its index) must not stop the others: it is found by halving and returned.
 """
 
 from collections.abc import Callable, Iterable, Sequence

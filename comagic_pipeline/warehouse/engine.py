@@ -1,6 +1,4 @@
-"""The connection to the warehouse's database and the names of its schemas. What is stored there is elsewhere.
-
-What a session needs is in `session`.
+"""Connections to the warehouse and the names of its schemas. What a session sets is in `session`.
 
 Tables are declared under the placeholder schemas "raw", "star" and "ops"; connections from here translate them to the
 configured names.

@@ -1,4 +1,4 @@
-"""Errors of the warehouse, for every module of this package."""
+"""Errors of the warehouse, for all modules of this package."""
 
 
 class WarehouseError(Exception):

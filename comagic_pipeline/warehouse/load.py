@@ -1,7 +1,7 @@
-"""Rows into the warehouse: whole days or whole dictionaries replace the old ones in one transaction.
+"""Replace whole days or whole dictionaries in one transaction.
 
-A load that dies leaves the old rows or the new ones, never a mix, and the ledger says which. Where rows go is in
-`targets`; nothing here knows where they come from.
+A load that dies leaves the old rows or the new ones, never a mix, and the load log says which. Which table gets the
+rows is decided by a target; where the rows come from is not known here.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
-"""When a load would remove so many rows that it is refused: sources forget old rows, rights get lost, APIs err.
+"""Refuse a load that would remove too many rows: sources forget old rows, rights get lost, APIs err.
 
-Only rows of closed days are protected, and dictionaries. A load whose filter is another one than that of the stored
-rows wants other rows and is never refused.
+Only rows of closed days are protected, and dictionaries. A load with another filter than that of the stored rows wants
+other rows and is never refused.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Monthly partitions: a day is replaced, or a month dropped, at a cost that does not grow with the table."""
+"""Monthly partitions: replacing a day or dropping a month costs the same however large the table is."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta

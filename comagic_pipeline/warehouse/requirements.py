@@ -1,6 +1,6 @@
-"""What the database must allow beside a session: rights of the role, and publications that let rows be deleted.
+"""Check what the database must allow beyond a session: rights of the role, publications that permit deletes.
 
-Looked at by `doctor`, because a load would find out late. What a session needs is checked with every connection.
+`doctor` calls this, because a load would find out late. What a session needs is checked with every connection.
 """
 
 from collections.abc import Iterator

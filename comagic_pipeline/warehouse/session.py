@@ -1,7 +1,7 @@
-"""A session with PostgreSQL: it sets everything it depends on and trusts no default of database, role or environment.
+"""Open a session with PostgreSQL that sets everything it depends on, and trusts no default.
 
 What cannot be set is refused in one line: an old server, an encoding other than UTF8, a pooler that gives every
-transaction another session. To depend on one more setting, add it to `_SETTINGS`. What is stored is not known here.
+transaction another session. To depend on another setting, add it to `_SETTINGS`.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Where the rows of a report go, a module for each kind of tables: what `load.DayLoad` fills, day by day."""
+"""Targets: the table that gets the rows of a report. `load.DayLoad` fills them day by day."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence

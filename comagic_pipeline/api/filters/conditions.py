@@ -1,6 +1,6 @@
-"""Conditions on the values of a row, as data: what `filters` parses, what decides about a row, what follows from what.
+"""Conditions on the values of a row: parsed by `parser`, evaluated on rows, compared with each other.
 
-NULL behaves as in SQL: a comparison with it is unknown, which keeps no row. Negations stand in the operators.
+NULL behaves as in SQL: a comparison with it is unknown, which keeps no row. Negations are part of the operators.
 """
 
 import re

@@ -1,16 +1,16 @@
-"""Filters in words: a small SQL-like expression over a method's columns, as the API's filter tree and as a predicate.
+"""Parse a filter: a small SQL-like expression, turned into the API's filter tree and a predicate over rows.
 
     direction = 'in' and (is_lost = false or talk_duration >= 30) and utm_source in ('yandex', 'google')
 
 Conditions are `=` `!=` `<` `<=` `>` `>=`, `in (...)`, `like`, `is null` and their negations, joined by `and`, `or`,
 `not` and parentheses. Texts and times stand in single quotes.
 
-The tree goes with requests, so that rows not wanted cost no points. It is the strongest that surely lets through all
-rows wanted, if the API compares the values that it shows. The predicate is for the rows that come: it alone decides,
-for what the API does about NULL, letter case and time zones is not fully documented.
+The tree goes with requests, so that unwanted rows cost no points. It is the strongest tree that surely passes every
+wanted row. The predicate decides about the rows that come, because what the API does about NULL, letter case and time
+zones is not fully documented.
 
-NULL behaves as in SQL: what is compared with it is unknown, and so is the opposite. Negations are carried down to the
-comparisons while parsing. There unknown is as good as untrue, and nothing above has to know of a third value.
+NULL behaves as in SQL. Negations are moved down to the comparisons while parsing, where unknown is as good as false: no
+third value is needed above.
 """
 
 import difflib

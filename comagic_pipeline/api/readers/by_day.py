@@ -1,4 +1,4 @@
-"""Reports that sum up their period and tell no time: a request for each day, and for each site where one is needed."""
+"""Read reports that sum up their period: a request for each day, and for each site where needed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, tzinfo

@@ -1,4 +1,4 @@
-"""Reports that are asked for site by site: a day is complete when all of its sites are."""
+"""Read reports site by site: a day is complete when all of its sites are."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

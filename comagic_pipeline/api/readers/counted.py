@@ -1,12 +1,12 @@
-"""Rows in no order that could be asked for: a window is complete when as many were read as the API counts.
+"""Read rows that cannot be sorted: a window is complete when as many rows were read as the API counts.
 
 Pages overlap by a row, so that a row that moves between two of them is seen. A small window is held until it adds up.
-Rows of a larger one are handed on as they come and are void when they do not add up. Behind the largest offset a window
-begins again with the latest day met: when the rows before that day and the API's count from it on make up the count of
+Rows of a larger one are handed on as they come, and discarded if they do not add up. Beyond the largest offset a window
+begins again with the latest day read: when the rows before that day and the API's count from it on make up the count of
 all, the days before it are complete. What does not add up is read in parts (`parts`).
 
-Not detected: a row that vanishes and one that arrives, both before the end of what was read: the rows are those of the
-moment at which their page was asked for.
+Not detected: a row deleted and a row inserted, both before the end of what was read; the rows are then those of the
+moment at which their page was requested.
 """
 
 from collections import Counter

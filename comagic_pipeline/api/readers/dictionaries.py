@@ -1,7 +1,7 @@
-"""Whole dictionaries (campaigns, tags, ...): lists without a period, read in pages, proven by the API's own count.
+"""Read whole dictionaries (campaigns, tags, ...) in pages, proven by the API's own count.
 
-Pages overlap by a row as those of reports do. Rows that are not as many as the API counts, in two equal readings, are
-handed on with a warning. A list that is longer than pages reach is read in parts, by ranges of its ids.
+Pages overlap by a row, as those of reports do. If two equal readings have another number of rows than the API counts,
+they are handed on with a warning. A list that is longer than pages reach is read in parts, by ranges of its ids.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,15 +1,15 @@
-"""Rows in the order of time: pages that overlap by one row prove each other, at no point more than they cost anyway.
+"""Read rows in the order of time: pages that overlap by one row prove each other, at no extra points.
 
-The edge is the time of the last row of a page; the next page begins one row before the edge. If its first row lies
-before the edge and its second does not, then as many rows lie before the edge as were read: none arrived or vanished
-there, and the days before it are complete. Rows that arrive behind the edge do no harm. Where the overlap does not
-fit, reading goes back to the last edge that did. If that does not fit any more, rows before it changed: the rest is
-read from there, and the window remembers which days perhaps changed. Windows of one page, rows that do not add up in
-the end, and windows that change with every page are for `counted`.
+The edge is the time of the last row of a page; the next page begins one row before it. If the first row of that page
+lies before the edge and its second does not, as many rows lie before the edge as were read: none was inserted or
+deleted there, and the days before it are complete. Rows inserted behind the edge do no harm. Where the overlap does not
+fit, reading returns to the last edge that did. If that does not fit either, rows before it changed: the rest is read
+from there, and the window records the days that may have changed. Windows of one page, rows that do not add up in the
+end, and windows that change with every page are left to `counted`.
 
-Not detected: as many rows that arrive as rows that vanish before the edge, between two pages (no row is lost that was
-there all the time), and changes behind the window's last request or, in windows larger than the offset reaches, before
-the moment that reading continued from.
+Not detected: as many rows inserted as deleted before the edge, between two pages (no row is lost that was there all the
+time), and changes after the window's last request or, in windows larger than the offset reaches, before the moment that
+reading continued from.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""Pages of one period: the proof that they add up, and the bound of what a window may cost.
+"""Pages of one period: the proof that they add up, and the bound on what a window may cost.
 
-Each page after the first begins with the last row of the page before it. Where that row is another one, rows came or
-went in between, or the order of rows is not stable. Which periods to ask for is in `counted` and `parts`.
+Each page after the first begins with the last row of the page before it. If that row is another one, rows were inserted
+or deleted in between, or the order is not stable. Which periods to request is decided in `counted` and `parts`.
 """
 
 from collections.abc import Set as AbstractSet

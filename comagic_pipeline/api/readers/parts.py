@@ -1,7 +1,7 @@
-"""Parts of a window whose rows did not add up as a whole: each is read by itself, down to a second.
+"""Read the parts of a window whose rows did not add up as a whole, down to a second.
 
-A part in one page is proven by that page alone, whatever the order of rows. Where the API's count differs from what it
-hands out for good, what two equal readings confirm is handed on as unproven, and the days are found that it is about.
+A part in one page is proven by that page alone, whatever the order. Where the API's count always differs from the rows
+that it returns, two equal readings are handed on as unproven, with the days that they are about.
 """
 
 from collections import Counter

@@ -1,8 +1,8 @@
-"""Complete periods of a report at the least cost in points: which windows to ask for.
+"""Read complete periods of a report at the least cost in points: which windows to request.
 
 A window is the period of one request, at most 3 months. Its rows come in pages of up to 10 000, one point each. Rows
-are stored when they are proven: exactly as many were read as the API counts. Where answers can be ordered by time,
-`ordered` reads them, else `counted`. Days of an ordered window that changed after they were read are looked for here.
+are stored when they are proven: exactly as many were read as the API counts. Where answers can be sorted by time,
+`ordered` reads them, else `counted`. Days of an ordered window that changed after they were read are read again here.
 """
 
 from collections.abc import Generator, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Any report of the catalog, day by day: which reader it takes follows from how it can be asked for."""
+"""Choose the reader of a report by how the report can be asked for."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, tzinfo

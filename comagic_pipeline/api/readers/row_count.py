@@ -1,4 +1,4 @@
-"""How many rows a report has in a period, by the count that comes with every answer: a point, whatever there is."""
+"""Count the rows of a report in a period by the total that comes with every answer, at a point."""
 
 from collections.abc import Mapping
 from datetime import date, datetime, time

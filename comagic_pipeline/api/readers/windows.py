@@ -1,4 +1,4 @@
-"""The terms in which the rows of a report are handed on: steps for the caller, proven runs and windows within.
+"""What readers hand on: steps for the caller, proven runs of rows, windows.
 
 A window is the period of one request. How its rows are proven is in `ordered` and `counted`.
 """

@@ -1,6 +1,7 @@
-"""Schema changes of the ops and star schemas as Alembic revisions, and `upgrade`, which applies what is missing.
+"""Migrations of the ops and star schemas (Alembic), and `upgrade`, which applies the missing ones.
 
-Raw tables are not here: they follow the catalog (`raw.py`).
+`make migration NAME=…` writes a new one. Released migrations never change. Raw tables follow the catalog instead
+(`raw/tables.py`).
 """
 
 from collections.abc import Iterable

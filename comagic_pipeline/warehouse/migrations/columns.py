@@ -1,4 +1,4 @@
-"""Columns and names, for revisions: Alembic's own statements do not translate the placeholders of schemas."""
+"""Change columns in migrations: Alembic's own statements do not translate the placeholders of schemas."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The book of alerts: which causes were seen, of which people were told, and which are over."""
+"""Alerts in SQL: which causes were seen, sent and resolved."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

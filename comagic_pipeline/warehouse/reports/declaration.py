@@ -1,4 +1,4 @@
-"""The tables of custom reports as plain values, which the configuration describes. Their SQL is in `tables`."""
+"""Tables of custom reports as plain values, without SQLAlchemy. Their SQL is in `tables`."""
 
 from dataclasses import dataclass
 

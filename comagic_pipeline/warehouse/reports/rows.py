@@ -1,4 +1,4 @@
-"""Stored rows of custom reports, day by day: for who wants them elsewhere. Memory holds one part of a day."""
+"""Read stored rows of custom reports day by day. Memory holds a part of a day."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date

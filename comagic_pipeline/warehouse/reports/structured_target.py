@@ -1,4 +1,4 @@
-"""The tables of a custom report with a structure of its own as a target: a day of all of them is replaced at once."""
+"""The target of structured reports: a day of all tables of a report is replaced at once."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

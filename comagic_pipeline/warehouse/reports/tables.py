@@ -1,6 +1,6 @@
-"""The tables of custom reports with a structure of their own: what they look like, and how they follow a change of it.
+"""Create and change the tables of structured reports.
 
-New columns and tables are added. What would lose data is refused, with the command that does it on purpose.
+New columns and tables are added. A change that would lose data is refused, with the command that does it on purpose.
 """
 
 from collections.abc import Iterable, Sequence

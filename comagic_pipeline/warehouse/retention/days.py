@@ -1,7 +1,7 @@
-"""What is older than the first day that is kept: counted, and deleted month by month, of one account in one layer.
+"""Count or delete, month by month, what is older than the first kept day, of one account in one layer.
 
-A month of a report or of a kind of the star is one transaction, with its lines in the books: whatever ends the work
-leaves a month as it was or gone. Which days are kept, and what people are shown, is decided elsewhere.
+A month of a report or of a kind of facts is one transaction, with its lines in the load log: an interruption leaves a
+month as it was, or deleted. Which days are kept is decided by the caller.
 """
 
 import time

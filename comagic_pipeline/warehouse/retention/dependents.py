@@ -1,6 +1,6 @@
-"""What people made of our tables: views, foreign keys, functions. It is named and never dropped.
+"""Find what people built on our tables: views, foreign keys, functions. It is named and never dropped.
 
-The server's own message names neither the objects nor a way out, and only after the attempt.
+The server's own message names neither the objects nor a fix, and comes only after the attempt.
 """
 
 from collections.abc import Collection, Sequence

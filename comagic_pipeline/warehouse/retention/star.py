@@ -1,4 +1,4 @@
-"""What retention deletes of the star: months of a kind, its facts, its dimension and its children."""
+"""Delete months of the star: the facts of a kind, its dimension and its children."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

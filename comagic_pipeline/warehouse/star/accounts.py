@@ -1,6 +1,6 @@
-"""The status of a source in general_accounts: that of the last load of every table, as the journal has it.
+"""The status of a source in general_accounts: that of the last load of every table, by the journal.
 
-A build of the star does not set it: that the star could be built says nothing of the loads that failed before.
+A build of the star does not set it, because it says nothing about loads that failed before.
 """
 
 from datetime import timedelta

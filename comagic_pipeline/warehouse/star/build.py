@@ -1,7 +1,7 @@
-"""Builds the star of one kind, account and period from the raw tables, by running the `.sql` files beside this module.
+"""Build the star of one kind, account and period from raw tables, by running the `.sql` files of the kind.
 
-What a step does is in its file; here are their order, the values and names put into them, and the count of what they
-changed. The declaration of the tables and the loading of raw are not here.
+What a step does is in its file; here are the order of steps, the values and names put into them, and the count of
+changes.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""How tables of the star are declared: their metadata and the makers of columns. The tables are elsewhere.
+"""Declare tables of the star: their metadata and functions that make columns. The tables are elsewhere.
 
 The schema name `star` is a placeholder: translate it with
 `connection.execution_options(schema_translate_map={"star": <real name>})`.

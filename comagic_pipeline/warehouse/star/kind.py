@@ -1,7 +1,7 @@
-"""What a kind of rows is, and the tables that all kinds have alike: facts, tags, attributes.
+"""A kind of facts, and the tables that all kinds have alike: facts, tags, attributes.
 
-A kind is one report of the API as facts with a dimension of its own. Its folder under `kinds/` holds the declaration
-of its tables and `rows.sql`, which says what its rows are.
+A kind is one report of the API as facts with a dimension of its own. Its folder under `kinds/` holds the declaration of
+its tables and `rows.sql`, which selects its rows.
 """
 
 from dataclasses import dataclass

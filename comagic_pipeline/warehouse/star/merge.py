@@ -1,4 +1,4 @@
-"""Rows of a temporary table into a table of the star: written where they differ, so that right rows are not touched.
+"""Merge rows of a temporary table into a table of the star; only rows that differ are written.
 
 A row keeps its id as long as its key, the columns of the constraint `<table>_key`, stays. No SQL of a kind is here.
 """

@@ -1,6 +1,6 @@
-"""Views that follow their definition: made, replaced or dropped only where something differs.
+"""Create, replace or drop views only where their definition differs.
 
-A view of ours is known by its comment, `<table>: <what a row is>`; others, and views that people made, are left alone.
+A view of ours is recognized by its comment, `<table>: <what a row is>`; views of other people are left alone.
 """
 
 import re

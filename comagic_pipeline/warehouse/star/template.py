@@ -1,4 +1,4 @@
-"""The names that are put into the `.sql` files, as `{name}`. Values never are: they are bound."""
+"""Put names into the `.sql` files, as `{name}`. Values are bound, never put in."""
 
 import re
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
-"""Views with Russian names over the tables and marts, for analysts, and the role that may read them and nothing else.
+"""Views with Russian names over tables and marts, and the role for analysts, which may read them and nothing else.
 
-The manner is mybi's: `<prefix> <caption>` with columns by their Russian labels, facts without their id and with the
-day at the end, dimensions and children without hashes. The views have a schema of their own, so that a list of tables
-shows nothing else and the role needs no right to any other.
+They follow mybi: `<prefix> <caption>`, columns by their Russian labels, facts without their id and with the day at the
+end, dimensions and children without hashes. The views have a schema of their own, so that a list of tables shows
+nothing else and the role needs no right to another schema.
 """
 
 from collections.abc import Iterable

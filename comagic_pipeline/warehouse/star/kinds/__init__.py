@@ -1,4 +1,4 @@
-"""The kinds that there are: the place to list another."""
+"""All kinds of facts. List a new one here."""
 
 from comagic_pipeline.warehouse.star.kind import Kind
 from comagic_pipeline.warehouse.star.kinds import (

@@ -1,7 +1,7 @@
-"""Marts: what analysts compute every time, as views over the star. Each is a SELECT in the file of its name.
+"""Marts: views over the star that answer what analysts ask every time. Each is a SELECT in the file of its name.
 
-A file that names `{kind}` is repeated for every kind of facts that has what else it names, as `{tags}`. The columns are
-declared here, for the Russian names; a test holds them against what the SELECT gives.
+A file that names `{kind}` is repeated for every kind of facts that has what else it names, such as `{tags}`. Columns
+are declared here, with their Russian names; a test compares them with the SELECT.
 """
 
 from importlib.resources import files

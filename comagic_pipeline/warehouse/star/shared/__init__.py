@@ -1,4 +1,4 @@
-"""The tables that every kind helps to fill: the dimensions of mybi connect, the sources and the campaigns."""
+"""Tables that every kind helps to fill: the dimensions of mybi connect, sources, campaigns."""
 
 from sqlalchemy import BigInteger, Boolean, Date, DateTime, Index, Integer, Numeric, String, UniqueConstraint
 
