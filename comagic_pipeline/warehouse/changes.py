@@ -1,8 +1,8 @@
 """Compare the rows that a load replaces with those that it writes, day by day.
 
 When the rows of a day are deleted, their place in the table, their key and a hash of their values are kept aside;
-before the commit they are compared with the new rows. A day that had no rows is not compared. The old rows themselves are not
-copied: until the commit every other connection still sees them (`previous_rows`).
+before the commit they are compared with the new rows. A day that had no rows is not compared. The old rows themselves
+are not copied: until the commit every other connection still sees them (`previous_rows`).
 """
 
 from collections.abc import Collection, Sequence
