@@ -157,6 +157,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"the API counts (\d+) rows and hands out (\d+), in two equal readings; stored as they came",
          r"API считает строк: \1, а отдаёт \2, дважды одинаково; сохранено как есть"),
         (r"the API counts (\d+) rows and hands out (\d+)", r"API считает строк: \1, а отдаёт \2"),
+        (r"(\S+) to (\S+): (\S+) is not loaded, so the star of these days is empty: load it too",
+         r"\1 – \2: \3 не загружен, поэтому звезда за эти дни пуста: загрузите и его"),
         (r"rows change with every page", "строки меняются с каждой страницей"),
         (r"read without order from ([\d-]+), at more points", r"прочитано без порядка с \1, за большее число баллов"),
         (r"(\S+) to (\S+) of (.+): run (\S+) \((.+), (started|not started yet)\) loads them too; both runs spend "

@@ -227,7 +227,10 @@ class Loads:
                 sql = "select day from comagic_ops.loaded_days where table_name = %s and day <= %s"
                 ledger = {row["day"] for row in self.project.query(sql, report, LAST)}
                 yield from _unequal_days(f"ledger of {report}", ledger, days)
+            reports = {table: report for report, table in FACTS.items()}
             for table, days in asked.items():
+                # Facts of a day whose report nobody loaded are taken back.
+                days = days & asked[reports.get(table, table)]
                 shown = {
                     date.fromisoformat(day) for day in instance.get_materialized_partitions(AssetKey(["main", table]))
                 }

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 from dagster import AssetExecutionContext, AssetsDefinition, BackfillPolicy, MaterializeResult, multi_asset
 from dateutil.relativedelta import relativedelta
-from sqlalchemy import Table
+from sqlalchemy import Connection, Table
 
 from comagic_pipeline.catalog.table_names import needed_by
 from comagic_pipeline.config import SchemaNames, Source
@@ -16,9 +16,10 @@ from comagic_pipeline.dagster.loads.journal import journaled
 from comagic_pipeline.dagster.partitions import daily_partitions, days_of
 from comagic_pipeline.dagster.resources import WarehouseResource
 from comagic_pipeline.dagster.runs import star_step
-from comagic_pipeline.operations.ledger import gone_days
+from comagic_pipeline.operations.ledger import gone_days, held_days
 from comagic_pipeline.warehouse.changes import Changes
 from comagic_pipeline.warehouse.ops.pending_days import periods, strike_off
+from comagic_pipeline.warehouse.ops.tables import is_skipped
 from comagic_pipeline.warehouse.star.build import Account, build
 from comagic_pipeline.warehouse.star.kind import Kind
 
@@ -47,7 +48,8 @@ def star_assets(source: Source, kind: Kind, shown: Sequence[Table], schemas: Sch
                 for first_day, last_day in periods(gone):
                     strike_off(connection, source.account_id, 0, kind.facts.name, first_day, last_day)
                     entry.warnings.append(_left_alone(kind, first_day, last_day))
-            kept = [day for day in _days(*period) if day not in gone]
+                kept = [day for day in _days(*period) if day not in gone]
+                entry.warnings += _without_rows(connection, source, kind, kept)
             for first_day, last_day in (month for part in periods(kept) for month in _months(*part)):
                 started = time.monotonic()
                 with warehouse.get().begin() as connection:
@@ -74,6 +76,15 @@ def _left_alone(kind: Kind, first_day: date, last_day: date) -> str:
         f"{first_day} to {last_day}: retention has deleted these days of {kind.report}; what the star has of them is "
         "left as it is"
     )
+
+
+def _without_rows(connection: Connection, source: Source, kind: Kind, days: Sequence[date]) -> Iterator[str]:
+    """Yield a line for each period whose report is not loaded: its star has no rows."""
+    if is_skipped(connection, source.account_id, kind.report):
+        return
+    held = held_days(source, connection).get(kind.report, set())
+    for first_day, last_day in periods([day for day in days if day.isoformat() not in held]):
+        yield f"{first_day} to {last_day}: {kind.report} is not loaded, so the star of these days is empty: load it too"
 
 
 def _days(first_day: date, last_day: date) -> list[date]:

@@ -96,6 +96,21 @@ def test_a_load_of_a_dictionary_or_a_star_leaves_nothing_waiting(
     assert_nothing_waits(config, warehouse)
 
 
+def test_a_star_without_its_report_is_told(config: Config, warehouse: Warehouse) -> None:
+    """`load --table comagic_chats_facts` of days whose chats nobody had loaded was done without a word and a row."""
+    run_load(config, "chats_report")
+    with warehouse.begin() as connection:
+        connection.execute(text("delete from comagic_ops.loaded_days where day in ('2026-01-02', '2026-01-03')"))
+    run_load(config, "comagic_chats_facts")
+    warnings = query(warehouse, "select table_name, message from comagic_ops.journal where event = 'warning'")
+    assert [(line["table_name"], line["message"]) for line in warnings] == [
+        (
+            "comagic_chats_facts",
+            "2026-01-02 to 2026-01-03: chats_report is not loaded, so the star of these days is empty: load it too",
+        )
+    ]
+
+
 def test_healing_leaves_nothing_waiting(config: Config, warehouse: Warehouse, sandbox: Sandbox) -> None:
     """`reconcile --heal` noted the healed days of all tables of the source."""
     run_load(config, "calls_report")
