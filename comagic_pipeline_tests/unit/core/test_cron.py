@@ -9,8 +9,30 @@ from dagster._utils.schedules import is_valid_cron_schedule, schedule_execution_
 
 from comagic_pipeline.core.cron import is_cron, ticks
 
-GOOD = ("30 5 * * *", "0 * * * *", "@daily", "*/7 8-20 * * 1-5", "15 2 * * *", "0 0 1 * *", "0 12 * * mon")
-BAD = ("", "0 5 * *", "0 5 * * * *", "61 * * * *", "0 0 30 2 *", "nightly", "0 5 * * 8")
+GOOD = (
+    "30 5 * * *",
+    "0 * * * *",
+    "@daily",
+    "*/7 8-20 * * 1-5",
+    "15 2 * * *",
+    "0 0 1 * *",
+    "0 12 * * mon",
+    "0 12 * * wed",
+    "0 0 L * *",
+    "0 0 29 2 *",
+)
+BAD = (
+    "",
+    "0 5 * *",
+    "0 5 * * * *",
+    "61 * * * *",
+    "0 0 30 2 *",
+    "nightly",
+    "0 5 * * 8",
+    "0 0 * * 5L",
+    "0 0 LW * *",
+    "0 0 31 2 1",
+)
 
 
 @pytest.mark.parametrize("schedule", [*GOOD, *BAD])
@@ -26,7 +48,4 @@ def test_moments_are_those_of_dagster(schedule: str, zone: str, after: datetime)
     """The points that scheduled loads need are counted by them, also on the nights when the clock is changed."""
     expected = (tick for tick in schedule_execution_time_iterator(after.timestamp(), schedule, zone) if tick > after)
     found = ticks(schedule, after, ZoneInfo(zone))
-    if schedule == "15 2 * * *":
-        found = (tick for tick in found if not tick.fold)
-        expected = (tick.replace(fold=0) for tick in expected)
-    assert list(islice(found, 60)) == list(islice(expected, 60))
+    assert list(islice(found, 40)) == list(islice(expected, 40))
