@@ -14,12 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from comagic_pipeline.warehouse.migrations.columns import (
-    add_column,
-    describe_column,
-    real_schema,
-    schema_name,
-)
+from comagic_pipeline.warehouse.migrations.columns import add_column, describe_column, real_schema, schema_name
 
 revision = "0006"
 down_revision = "0005"
