@@ -15,7 +15,7 @@ up: .venv/run  ## the Dagster UI and daemon
 test: .venv/test check browser  ## everything that CI runs
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
-unit: .venv/test  ## the tests that open no connection, in a minute
+unit: .venv/test  ## the tests that open no connection
 	$(BIN)/python -m pytest -n 2 -q comagic_pipeline_tests/unit
 
 integration: .venv/test  ## the tests with PostgreSQL, HTTP and Dagster in this process

@@ -88,7 +88,7 @@ def _whole(value: Any) -> int | None:
 
 
 def until_reset(span: Span, seconds: int) -> timedelta:
-    """Return the time until a span starts anew, from the seconds that the API tells.
+    """Return the time until a span begins again, from the seconds that the API tells.
 
     Not longer than the span itself.
     """

@@ -252,7 +252,7 @@ def _points(name: str, source: Source, answer: Answer) -> list[Finding]:
 @click.command("doctor")
 @click.option("--tell", "is_told", is_flag=True, help="Send a test message to each address of alerts.urls, no more.")
 def command(is_told: bool) -> None:
-    """Check config, key, address list, points, warehouse and instance; say what to mend. Costs a point a source."""
+    """Check config, key, address list, points, warehouse and instance; say what to fix. Costs a point a source."""
     config = load_config()
 
     def report(finding: Finding) -> None:

@@ -247,7 +247,7 @@ def _raise_interrupt(result: ExecuteInProcessResult) -> None:
 def _progress(
     console: Console, warehouse: Warehouse, source: Source, days: int, reports: Sequence[str]
 ) -> Iterator[None]:
-    """Provide a bar for each report of the days that the ledger gains while the run goes on."""
+    """Show a progress bar for each report while the run loads its days."""
     started = datetime.now(UTC) - timedelta(seconds=1)
     done = threading.Event()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rows]}"))
